@@ -1,0 +1,114 @@
+"""JAX: one jitted function per step, parameters and optimiser state donated."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import spec
+
+NAME = "JAX"
+MODULE = "jax"
+Step = Callable[[], jax.Array]
+Params = dict[str, jax.Array]
+
+
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - chosen)
+
+
+def layer_norm(x: jax.Array, weight: jax.Array) -> jax.Array:
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    var = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(var + 1e-5) * weight
+
+
+def mlp_loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+    h = x
+    for i in (0, 2, 4):
+        h = h @ params[f"{i}.weight"].T + params[f"{i}.bias"]
+        h = h if i == 4 else jax.nn.relu(h)
+    return cross_entropy(h, y)
+
+
+def gpt_loss(params: Params, tokens: jax.Array, targets: jax.Array) -> jax.Array:
+    batch, time = tokens.shape
+    x = params["wte.weight"][tokens] + params["wpe.weight"]
+    for i in range(spec.LAYERS):
+        at = f"blocks.{i}."
+        qkv = layer_norm(x, params[at + "ln1.weight"]) @ params[at + "qkv.weight"].T
+        q, k, v = jnp.moveaxis(qkv.reshape(batch, time, 3, spec.HEADS, spec.WIDTH // spec.HEADS), 2, 0)
+        heads = jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(batch, time, spec.WIDTH)
+        x = x + heads @ params[at + "proj.weight"].T
+        h = layer_norm(x, params[at + "ln2.weight"]) @ params[at + "fc.weight"].T
+        x = x + jax.nn.gelu(h, approximate=False) @ params[at + "fc2.weight"].T
+    return cross_entropy(layer_norm(x, params["lnf.weight"]) @ params["wte.weight"].T, targets)
+
+
+def training(update: Callable[..., Any], state: Any, batch: Any) -> Step:
+    """Return the function that does one whole step and waits for all of it."""
+    x, y = jnp.asarray(batch[0]), jnp.asarray(batch[1].astype(np.int32))
+
+    def step() -> jax.Array:
+        nonlocal state
+        loss, state = jax.block_until_ready(update(state, x, y))
+        return loss
+
+    return step
+
+
+def mlp(values: dict[str, np.ndarray], batch: Any) -> Step:
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: tuple[Params, Params], x: jax.Array, y: jax.Array) -> Any:
+        params, velocity = state
+        loss, grads = jax.value_and_grad(mlp_loss)(params, x, y)
+        velocity = jax.tree.map(lambda v, g: spec.MLP_MOMENTUM * v + g, velocity, grads)
+        return loss, (jax.tree.map(lambda p, v: p - spec.MLP_LR * v, params, velocity), velocity)
+
+    params = {name: jnp.asarray(value) for name, value in values.items()}
+    return training(update, (params, jax.tree.map(jnp.zeros_like, params)), batch)
+
+
+def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
+    beta1, beta2 = spec.GPT_BETAS
+
+    def adamw(p: jax.Array, m: jax.Array, v: jax.Array, count: jax.Array) -> jax.Array:
+        decayed = p * (1 - spec.GPT_LR * spec.GPT_DECAY) if p.ndim >= 2 else p
+        unbiased = m / (1 - beta1**count)
+        return decayed - spec.GPT_LR * unbiased / (jnp.sqrt(v / (1 - beta2**count)) + spec.GPT_EPS)
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: tuple[Params, Params, Params, jax.Array], x: jax.Array, y: jax.Array) -> Any:
+        params, first, second, count = state
+        loss, grads = jax.value_and_grad(gpt_loss)(params, x, y)
+        count = count + 1
+        first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, grads)
+        second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, second, grads)
+        params = jax.tree.map(lambda p, m, v: adamw(p, m, v, count), params, first, second)
+        return loss, (params, first, second, count)
+
+    params = {name: jnp.asarray(value) for name, value in values.items()}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return training(update, (params, zeros, jax.tree.map(jnp.copy, zeros), jnp.float32(0)), batch)
+
+
+def set_threads(count: int) -> None:
+    """XLA sizes its thread pool by the processor mask, which is set before this process imports it."""
+
+
+def version() -> str:
+    return jax.__version__
+
+
+def tiny() -> Step:
+    """Return a call whose arithmetic takes no time."""
+    x = jnp.ones(8)
+    scaled = jax.jit(lambda x: x * 2 + 1)
+    return lambda: scaled(x).block_until_ready()
+
+
+STEPS = {"T1": mlp, "T3": gpt}

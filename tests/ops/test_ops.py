@@ -1,0 +1,153 @@
+"""The meanings of every op agree: types with values, formula with values, gradient with finite differences."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.ops.apply import Array, expanded, gradients, lowered, types_of
+from tests.ops.cases import CASES, ELSEWHERE, Case, special_values
+from tests.ops.compiled import compiled
+from treadle.core import DType, Type, float64
+from treadle.ir import Op, inputs_for
+from treadle.ops.base import Composite, Elementwise, TensorOp
+
+BY_DTYPE = [pytest.param(case, dtype, id=f"{case}-{dtype!r}") for case in CASES for dtype in case.dtypes()]
+SMOOTH = [pytest.param(case, id=str(case)) for case in CASES if float64 in case.dtypes()]
+ELEMENTWISE = [p for p in BY_DTYPE if isinstance(p.values[0].op, Elementwise)]
+
+
+def values(op: TensorOp, *arrays: Array) -> tuple[Array, ...]:
+    """Return the results by the reference meaning."""
+    result = op.eval(*arrays)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def inferred(op: TensorOp, *arrays: Array) -> tuple[Type, ...]:
+    result = op.infer(*types_of(arrays))
+    return result if isinstance(result, tuple) else (result,)
+
+
+def formulas(op: TensorOp, *arrays: Array) -> list[Array]:
+    """Return the results by what kernels are made from."""
+    return expanded(op, *arrays) if isinstance(op, Composite) else [lowered(op, *arrays)]
+
+
+def epsilon(dtype: np.dtype) -> float:
+    return float(ml_dtypes.finfo(dtype).eps) if dtype.kind not in "biu" else 0.0
+
+
+def close(actual: Array, expected: Array, tolerance: float = 1.0) -> None:
+    """Hold two results against each other: equal, or within `tolerance` times 8 units in the last place."""
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    eps = epsilon(expected.dtype) * 8 * tolerance
+    if not eps:
+        np.testing.assert_array_equal(actual, expected)
+        return
+    np.testing.assert_allclose(actual.astype(np.float64), expected.astype(np.float64), rtol=eps, atol=eps)
+
+
+@pytest.mark.parametrize(("case", "dtype"), BY_DTYPE)
+def test_infer_says_what_eval_returns(case: Case, dtype: DType) -> None:
+    arrays = case.arguments(dtype)
+    assert tuple(types_of(values(case.op, *arrays))) == inferred(case.op, *arrays)
+
+
+@pytest.mark.parametrize(("case", "dtype"), BY_DTYPE)
+def test_the_formula_is_the_reference(case: Case, dtype: DType) -> None:
+    arrays = case.arguments(dtype)
+    for actual, expected in zip(formulas(case.op, *arrays), values(case.op, *arrays), strict=True):
+        close(actual, expected, case.tolerance)
+
+
+@pytest.mark.parametrize(("case", "dtype"), BY_DTYPE)
+def test_the_kernel_is_the_reference(case: Case, dtype: DType) -> None:
+    arrays = case.arguments(dtype)
+    for actual, expected in zip(compiled(case.op, *arrays), values(case.op, *arrays), strict=True):
+        close(actual, expected, case.tolerance)
+
+
+@pytest.mark.parametrize(("case", "dtype"), ELEMENTWISE)
+def test_special_values(case: Case, dtype: DType) -> None:
+    """Every combination of special values; NaN is NaN, and zeros keep their sign."""
+    given = [special_values(o.dtype or dtype) for o in case.operands]
+    arrays = (
+        [g.ravel() for g in np.meshgrid(*given, indexing="ij")]
+        if len(given) < 3
+        else given[:1] + [g[:1] for g in given[1:]]
+    )
+    (expected,) = values(case.op, *arrays)
+    actual = lowered(case.op, *arrays)
+    if case.op.name == "cast" and not case.op.dtype.is_float and case.op.dtype.name != "bool" and dtype.is_float:
+        return  # out of range values are unspecified
+    close(actual, expected)
+    if expected.dtype.kind not in "biu":
+        zero = (expected == 0) & (actual == 0)
+        np.testing.assert_array_equal(np.signbit(expected[zero]), np.signbit(actual[zero]))
+
+
+@pytest.mark.parametrize(("case", "dtype"), ELEMENTWISE)
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (1, 1), (2, 0, 3)], ids=str)
+def test_sizes_zero_and_one(case: Case, dtype: DType, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [np.asarray(o.domain(rng, shape, o.dtype or dtype)) for o in case.operands]
+    (expected,) = values(case.op, *arrays)
+    assert expected.shape == shape
+    close(lowered(case.op, *arrays), expected)
+
+
+@pytest.mark.parametrize("case", SMOOTH)
+def test_the_gradient_is_that_of_finite_differences(case: Case) -> None:
+    arrays = case.arguments(float64, seed=1)
+    rng = np.random.default_rng(2)
+    outs = values(case.op, *arrays)
+    cts = [rng.uniform(-1, 1, o.shape) if o.dtype == np.float64 else None for o in outs]
+    if not any(ct is not None or types_of([o])[0].dtype.is_float for ct, o in zip(cts, outs, strict=True)):
+        for place, back in enumerate(gradients_of_nothing(case, arrays)):
+            assert back is None, f"operand {place} has a gradient through a result that is not a float"
+        return
+    if not any(o.smooth and a.dtype == np.float64 for o, a in zip(case.operands, arrays, strict=True)):
+        return
+    for place, back in enumerate(gradients(case.op, arrays, *cts)):
+        if arrays[place].dtype != np.float64:
+            assert back is None, f"operand {place} is not a float and has a gradient"
+            continue
+        expected = differences(case.op, arrays, place, cts)
+        actual = np.zeros(arrays[place].shape) if back is None else back
+        np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-7)
+
+
+def gradients_of_nothing(case: Case, arrays: list[Array]) -> list[object]:
+    """Return the gradients through a bool or integer result, given a cotangent that should not be read."""
+    types = types_of(arrays)
+    inputs = inputs_for([*types, *inferred(case.op, *arrays)])
+    node = case.op(*inputs[: len(types)])
+    return list(case.op.vjp(inputs[-1], node, *inputs[: len(types)]))
+
+
+def differences(op: TensorOp, arrays: list[Array], place: int, cts: list[Array | None], step: float = 1e-6) -> Array:
+    """Return the gradient of the results, weighted by `cts`, for one operand by central differences."""
+
+    def weighted(x: Array) -> float:
+        outs = values(op, *arrays[:place], x, *arrays[place + 1 :])
+        return sum(float((ct * o).sum()) for ct, o in zip(cts, outs, strict=True) if ct is not None)
+
+    x = arrays[place]
+    out = np.zeros(x.shape)
+    for at in np.ndindex(x.shape):
+        sides = [x.copy(), x.copy()]
+        sides[0][at] += step
+        sides[1][at] -= step
+        out[at] = (weighted(sides[0]) - weighted(sides[1])) / (2 * step)
+    return out
+
+
+def test_every_op_has_a_case() -> None:
+    ours = {
+        name for name, op in Op.registry.items() if issubclass(op, TensorOp) and op.__module__.startswith("treadle.ops")
+    }
+    tried = {case.op.name for case in CASES}
+    assert ours - tried - set(ELSEWHERE) == set()
+    assert set(ELSEWHERE) - ours == set()

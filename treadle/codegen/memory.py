@@ -1,0 +1,64 @@
+"""Elements between memory and registers: how each dtype is stored, and how it is computed with.
+
+A bool is a byte in memory and one bit in a register; float16 and bfloat16 are computed in float32.
+"""
+
+from treadle.core import DType
+
+from .llvm import I32, Function, Value, compute_type, const, storage_type
+
+
+def load_lanes(
+    f: Function, pointer: Value, index: Value, dtype: DType, lanes: int, *, mask: Value | None = None
+) -> Value:
+    """Return elements from `index` on (one for each index where it is a vector), ready to compute with.
+
+    Where the mask is false memory is not touched and the value is zero.
+    """
+    kind = storage_type(dtype, lanes)
+    address = f.gep(pointer, index, kind.with_lanes(1))
+    if index.type.lanes > 1:
+        stored = f.gather(address, kind, mask, 0)
+    elif mask is not None and lanes > 1:
+        stored = f.masked_load(address, kind, mask, 0)
+    else:
+        stored = f.load(address, kind)
+    return widen(f, stored, dtype)
+
+
+def store_lanes(f: Function, value: Value, pointer: Value, index: Value, dtype: DType, *, mask: Value | None = None) -> None:
+    """Write computed values to consecutive elements from `index` on, or one to each index of a vector."""
+    stored = narrow(f, value, dtype)
+    address = f.gep(pointer, index, stored.type.with_lanes(1))
+    if index.type.lanes > 1:
+        f.scatter(stored, address, mask)
+    elif mask is not None and stored.type.lanes > 1:
+        f.masked_store(stored, address, mask)
+    else:
+        f.store(stored, address)
+
+
+def widen(f: Function, stored: Value, dtype: DType) -> Value:
+    """Return stored elements in the type they are computed in; exact."""
+    lanes = stored.type.lanes
+    if dtype.kind == "bool":
+        return f.icmp("ne", stored, const(0, stored.type))
+    if dtype.name == "bfloat16":
+        bits = f.shl(f.cast("zext", stored, "i32"), 16)
+        return f.bitcast(bits, compute_type(dtype, lanes))
+    return f.cast("fpext", stored, "float") if dtype.name == "float16" else stored
+
+
+def narrow(f: Function, value: Value, dtype: DType) -> Value:
+    """Return computed values as they are stored: floats rounded to nearest even, NaN kept."""
+    if dtype.kind == "bool":
+        return f.cast("zext", value, "i8")
+    if dtype.name == "float16":
+        return f.cast("fptrunc", value, "half")
+    if dtype.name != "bfloat16":
+        return value
+    bits = f.bitcast(value, I32.with_lanes(value.type.lanes))
+    high = f.lshr(bits, 16)
+    rounded = f.lshr(f.add(f.add(bits, 0x7FFF), f.and_(high, 1)), 16)
+    is_nan = f.fcmp("uno", value, value)
+    return f.cast("trunc", f.select(is_nan, f.or_(high, 0x40), rounded), "i16")

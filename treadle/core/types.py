@@ -1,0 +1,41 @@
+"""What is known of a value before it exists: its dtype and static shape."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from .dtypes import DType
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Type:
+    """The dtype and shape of one tensor; prints as `f32[2,3]`."""
+
+    dtype: DType
+    shape: Shape = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.dtype, self.shape)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined,no-any-return]  # pyright: ignore
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements, stored densely."""
+        return self.size * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.short}[{','.join(map(str, self.shape))}]"

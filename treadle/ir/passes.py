@@ -1,0 +1,34 @@
+"""A pass is a pure function of a graph with a name; a pipeline is a tuple of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .graph import Graph
+
+Observer = Callable[["Pass", Graph, Graph], None]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A named step. `forbids` lists ops that must be gone afterwards; the verifier checks it."""
+
+    name: str
+    apply: Callable[[Graph], Graph]
+    doc: str
+    forbids: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Pipeline = tuple[Pass, ...]
+
+
+def run(pipeline: Pipeline, graph: Graph, *, observe: Observer | None = None) -> Graph:
+    """Return the graph after every pass in order; `observe(pass, before, after)` sees each step."""
+    for step in pipeline:
+        after = step.apply(graph)
+        if observe is not None:
+            observe(step, graph, after)
+        graph = after
+    return graph

@@ -1,0 +1,76 @@
+"""Where a node came from: the user's file and line, and the path of the module that ran it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType
+from typing import NamedTuple
+
+PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+class Source(NamedTuple):
+    """A line of the user's program; `module` is the path of the running module, as in `blocks.0.mlp`."""
+
+    file: str
+    line: int
+    module: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}"
+        return f"{place} in {self.module}" if self.module else place
+
+
+class _Here:
+    """What the next node is attributed to: a fixed source, or the user's frame under the running modules."""
+
+    def __init__(self) -> None:
+        self.fixed: Source | None = None
+        self.modules: list[str] = []
+
+
+_here = _Here()
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(code: CodeType) -> bool:
+    return code.co_filename.startswith(PACKAGE) or code.co_filename.startswith("<frozen")
+
+
+def user_source() -> Source | None:
+    """Return the innermost frame outside treadle, or the source fixed by `attributed_to`."""
+    if _here.fixed is not None:
+        return _here.fixed
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # the documented way to walk frames cheaply
+    while frame is not None and _is_ours(frame.f_code):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return Source(frame.f_code.co_filename, frame.f_lineno, ".".join(_here.modules))
+
+
+@contextmanager
+def attributed_to(source: Source | None) -> Iterator[None]:
+    """Attribute nodes made inside to `source`: a gradient belongs to the line of its forward op."""
+    before, _here.fixed = _here.fixed, source or _here.fixed
+    try:
+        yield
+    finally:
+        _here.fixed = before
+
+
+@contextmanager
+def inside_module(name: str) -> Iterator[None]:
+    """Put `name` on the module path of nodes made inside."""
+    _here.modules.append(name)
+    try:
+        yield
+    finally:
+        _here.modules.pop()
+
+
+def module_path() -> str:
+    """Return the path of the modules now running, joined by dots."""
+    return ".".join(_here.modules)

@@ -1,0 +1,43 @@
+"""Index checks: a small Plan that runs before the real one, so that a bad index changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+
+from treadle.ir import Graph, Node, Source
+from treadle.ops.indexing import Check, Checked
+
+from .plan import Plan
+
+
+class Checks:
+    """Everything that must hold for the values of a graph's inputs."""
+
+    def __init__(self, graph: Graph, checks: list[tuple[Check, Source | None]]) -> None:
+        self.checks = checks
+        outputs: list[Node] = []
+        for check, _ in checks:
+            outputs += [check.ok, check.low, check.high]
+        self.plan = Plan(Graph(graph.inputs, tuple(outputs)))
+
+    def run(self, slots: MutableSequence[int]) -> None:
+        """Check the values at the addresses the program is about to run on; raise IndexRangeError naming the culprit."""
+        own = self.plan.slots
+        for k in range(self.plan.num_inputs):
+            own[k] = slots[k]
+        results = self.plan.run_bound()
+        for k, (check, source) in enumerate(self.checks):
+            if not results[3 * k]:
+                error = check.error(int(results[3 * k + 1]), int(results[3 * k + 2]))
+                if source is not None:
+                    error.add_note(f"in {source}")
+                raise error
+
+
+def checks_of(graph: Graph) -> Checks | None:
+    """Return the checks of all ops of a graph, or None if there are none."""
+    found: list[tuple[Check, Source | None]] = []
+    for node in graph.nodes():
+        if isinstance(node.op, Checked):
+            found += [(check, node.source) for check in node.op.checks(*node.args)]
+    return Checks(graph, found) if found else None

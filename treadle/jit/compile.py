@@ -1,0 +1,321 @@
+"""`compile`: a Python function becomes Plans, one for each kind of argument it is called with."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import numpy as np
+
+from treadle.codegen.target import host
+from treadle.core import TraceError, Type, config, flatten, from_numpy, unflatten
+from treadle.ir import Graph, Node
+from treadle.tensor import Cell, Tensor, state
+from treadle.tensor.realize import Data, Handle, lift
+from treadle.tensor.value import Maker, realized
+
+from .checks import Checks, checks_of
+from .plan import Plan
+from .tracer import CellUse, Guard, Trace, Tracer, trace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Array = np.ndarray[Any, Any]
+
+MANY_RECOMPILES = 8
+STATIC = (bool, int, float, str, bytes, type(None))
+
+
+class Entry:
+    """One traced and compiled variant of a function, with its cells bound to the plan's slots."""
+
+    def __init__(self, traced: Trace, num_arguments: int) -> None:
+        self.trace = traced
+        self.cells = traced.cells
+        self.num_arguments = num_arguments
+        self.guards: list[Guard] = traced.guards
+        graph = traced.graph
+        input_of = {n: k for k, n in enumerate(graph.inputs)}
+        first = sum(1 for is_tensor, _ in traced.leaves if is_tensor)
+        self.state = {first + k: input_of[use.input] for k, use in enumerate(traced.written)}
+        self.written = {id(use) for use in traced.written}
+        self.cell_slots = [(use, input_of[use.input]) for use in self.cells]
+        self.grad_slots = [(use, input_of[use.input]) for use in traced.grads if use.input is not None]
+        out = first + len(traced.written)
+        self.grad_outputs: list[tuple[Any, int | None]] = []
+        for use in traced.grads:
+            leaves = not use.local and use.held is not None
+            self.grad_outputs.append((use.owner, out if leaves else None))
+            out += leaves
+        self.checks: Checks | None = checks_of(graph)
+        self.plan = Plan(graph, self.state)
+        self.bound: list[Tensor | None] = [None] * len(self.cells)
+
+    def holds(self) -> bool:
+        """Whether everything the trace looked at besides the arguments is still as it was."""
+        for guard in self.guards:
+            if not guard.holds():
+                return False
+        for use, _ in self.cell_slots:
+            if use.cell._tensor._node.type != use.input.type:  # pyright: ignore[reportPrivateUsage]
+                return False
+        for use in self.trace.grads:
+            if use.local:
+                continue
+            grad = use.owner._grad
+            if (grad is None) != (use.input is None) or (grad is not None and grad._node.type != use.input.type):
+                return False
+        return True
+
+    def changed(self) -> str:
+        """Return what `holds` found changed, in words."""
+        for guard in self.guards:
+            if not guard.holds():
+                now = getattr(guard.owner, guard.attribute)
+                return f"{type(guard.owner).__name__}.{guard.attribute} was {guard.value!r} and is {now!r}"
+        return "a cell or gradient has another type than before"
+
+    def run(self, addresses: list[int], keep: object) -> Any:
+        """Run on argument addresses; return the user's result."""
+        plan = self.plan
+        slots = plan.slots
+        for k, address in enumerate(addresses):
+            slots[k] = address
+        self.bind_cells()
+        for use, number in self.grad_slots:
+            slots[number] = _handle(use.owner._grad).address
+        if self.checks is not None:
+            self.checks.run(slots)
+        outputs = plan.run_bound()
+        del keep
+        for owner, number in self.grad_outputs:
+            owner._grad = None if number is None else _tensor(outputs[number])
+        leaves = [_tensor(outputs[what]) if is_tensor else what for is_tensor, what in self.trace.leaves]
+        return unflatten(self.trace.structure, leaves)
+
+    def bind_cells(self) -> None:
+        """Point the slots of cells at their memory; what will be overwritten must belong to the cell alone."""
+        slots, bound = self.plan.slots, self.bound
+        for k, (use, number) in enumerate(self.cell_slots):
+            cell = use.cell
+            if cell._lent or bound[k] is None or cell._tensor is not bound[k]:  # pyright: ignore
+                slots[number] = self.own(use).address
+                bound[k] = cell._tensor  # pyright: ignore
+
+    def own(self, use: CellUse) -> Handle:
+        """Return a cell's memory; a private copy if the plan writes to it and someone else may hold it."""
+        cell = use.cell
+        handle = _handle(cell._tensor)  # pyright: ignore[reportPrivateUsage]
+        if id(use) in self.written and cell._lent:  # pyright: ignore[reportPrivateUsage]
+            handle = Handle(handle.array.copy())
+            tensor = cell.reads(Data(handle)())
+            tensor._depth = 0  # pyright: ignore[reportPrivateUsage]
+            cell._tensor = tensor  # pyright: ignore[reportPrivateUsage]
+            cell._lent = False  # pyright: ignore[reportPrivateUsage]
+        return handle
+
+
+class Compiled(Generic[P, R]):
+    """A function that runs as native code. Made by `compile`.
+
+    Attributes:
+        num_compiles: Plans made so far.
+        reasons: why each Plan after the first was needed.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.function = function
+        self.num_compiles = 0
+        self.reasons: list[str] = []
+        self._entries: dict[Any, list[Entry]] = {}
+        self._last: tuple[Any, ...] | None = None
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if state.trace is not None:
+            return self.function(*args, **kwargs)
+        entry, addresses, keep = self._prepare(args, kwargs)
+        return entry.run(addresses, keep)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
+        """Return the Plan for these arguments, compiling it if there is none; nothing is run."""
+        return self._prepare(args, kwargs)[0].plan
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[int], list[Any]]:
+        """Return the entry for these arguments, the addresses of their data and what keeps that alive."""
+        key: list[Any] = []
+        addresses: list[int] = []
+        keep: list[Any] = []
+        nested = bool(kwargs)
+        for arg in args:
+            kind = type(arg)
+            if kind is Tensor:
+                self._tensor(arg, key, addresses, keep)
+            elif kind is np.ndarray:
+                self._array(arg, key, addresses, keep)
+            elif kind in STATIC:
+                key.append((kind, arg))
+            else:
+                nested = True
+                break
+        if nested:
+            key.clear()
+            addresses.clear()
+            keep.clear()
+            leaves, structure = flatten((args, kwargs))
+            key.append(structure)
+            for leaf in leaves:
+                self._leaf(leaf, key, addresses, keep)
+        settings = (config.threads, config.cpu)
+        found = self._entries.get((settings, *key))
+        if found is not None:
+            for entry in found:
+                if entry.holds():
+                    return entry, addresses, keep
+        return self._compile((settings, *key), args, kwargs, found), addresses, keep
+
+    def _leaf(self, leaf: Any, key: list[Any], addresses: list[int], keep: list[Any]) -> None:
+        if isinstance(leaf, Cell):
+            leaf = leaf.read()
+        if isinstance(leaf, Tensor):
+            self._tensor(leaf, key, addresses, keep)
+        elif isinstance(leaf, np.ndarray | np.generic):
+            self._array(np.asarray(leaf), key, addresses, keep)
+        else:
+            try:
+                hash(leaf)
+            except TypeError:
+                raise TraceError(
+                    f"compile: argument {leaf!r} of {self._name} is neither a tensor, an array nor hashable, so there is no way "
+                    f"to tell whether it changed. Pass tensors, arrays, numbers, strings, or nested tuples, lists and dicts of them."
+                ) from None
+            key.append((type(leaf), leaf))
+
+    def _tensor(self, arg: Tensor, key: list[Any], addresses: list[int], keep: list[Any]) -> None:
+        handle = _handle(arg)
+        key.append(handle.type)
+        addresses.append(handle.address)
+        keep.append(handle)
+
+    def _array(self, arg: Array, key: list[Any], addresses: list[int], keep: list[Any]) -> None:
+        if not arg.flags.c_contiguous or not arg.dtype.isnative:
+            arg = np.ascontiguousarray(arg, arg.dtype.newbyteorder("="))
+        key.append((arg.dtype, arg.shape))
+        addresses.append(arg.__array_interface__["data"][0])
+        keep.append(arg)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.function, "__qualname__", repr(self.function))
+
+    def _compile(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], similar: list[Entry] | None) -> Entry:
+        """Trace and compile for arguments not seen before."""
+        if self.num_compiles:
+            self._note(self._reason(key, similar))
+        count = 0
+
+        def stand_ins(tracer: Tracer) -> tuple[Any, Any]:
+            nonlocal count
+            leaves, structure = flatten((args, kwargs))
+            new = [_stand_in(leaf, tracer) for leaf in leaves]
+            count = len(tracer.inputs)
+            return unflatten(structure, new)
+
+        entry = Entry(trace(self.function, stand_ins), count)
+        self.num_compiles += 1
+        self._last = key
+        self._entries.setdefault(key, []).append(entry)
+        return entry
+
+    def _reason(self, key: tuple[Any, ...], similar: list[Entry] | None) -> str:
+        if similar:
+            return similar[-1].changed()
+        last = self._last or ()
+        if key[0] != last[0]:
+            return f"threads and cpu were {last[0]} and are {key[0]}"
+        if len(key) != len(last):
+            return f"it was called with {len(last) - 1} arguments and now with {len(key) - 1}"
+        different = [k for k, (a, b) in enumerate(zip(last, key, strict=True)) if a != b]
+        k = different[0] if different else 0
+        return f"argument {k - 1} was {_shown(last[k])} and is {_shown(key[k])}"
+
+    def _note(self, reason: str) -> None:
+        self.reasons.append(reason)
+        if len(self.reasons) == MANY_RECOMPILES:
+            warnings.warn(
+                f"compile: {self._name} was compiled {self.num_compiles + 1} times; last because {reason}. Pass numbers that change "
+                f"as 0-d arrays, and pad shapes that change to a few sizes.",
+                stacklevel=4,
+            )
+
+
+def _stand_in(leaf: Any, tracer: Tracer) -> Any:
+    if isinstance(leaf, Cell):
+        leaf = leaf.read()
+    if isinstance(leaf, Tensor):
+        return Maker.new(tracer.new_input(leaf.node.type), 1, False)
+    if isinstance(leaf, np.ndarray | np.generic):
+        array = np.asarray(leaf)
+        dtype = array.dtype.newbyteorder("=")
+        return Maker.new(tracer.new_input(Type(from_numpy(dtype), array.shape)), 1, False)
+    return leaf
+
+
+def _shown(part: Any) -> str:
+    if isinstance(part, tuple) and len(part) == 2 and isinstance(part[1], tuple):
+        return repr(Type(from_numpy(part[0]), part[1]))
+    return repr(part[1]) if isinstance(part, tuple) and len(part) == 2 else repr(part)
+
+
+def _handle(tensor: Tensor) -> Handle:
+    handle = tensor.handle
+    return handle if handle is not None else realized(tensor)[0]
+
+
+def _tensor(array: Array) -> Tensor:
+    return Maker.new(Data(Handle(array))(), 0, False)
+
+
+@overload
+def compile(function: Callable[P, R]) -> Compiled[P, R]: ...
+@overload
+def compile() -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
+def compile(function: Callable[..., Any] | None = None) -> Any:  # noqa: A001  (PyTorch's name)
+    """Return a version of `function` that runs as one native program per call.
+
+    Arguments may be tensors, NumPy arrays (read in place), numbers, strings and nested containers of them. The function
+    is run once in Python for every new combination of shapes, dtypes and other values; after that only native code runs.
+    Parameters and buffers it reads are inputs, those it assigns are updated in place.
+
+    A `.grad` that the function clears before anything else (`zero_grad()`) is scratch: it is None again afterwards.
+
+    >>> import treadle as td
+    >>> @td.compile
+    ... def f(x):
+    ...     return (x * x).sum()
+    >>> float(f(td.asarray([1.0, 2.0])))
+    5.0
+    """
+    return compile if function is None else Compiled(function)
+
+
+def execute(nodes: list[Node]) -> list[Array]:
+    """Compute nodes whose leaves are known data: the executor of eager code. Equal programs share one Plan."""
+    lifted = lift(nodes)
+    plan, checks = _eager_plan(lifted.graph, config.threads, host())
+    slots = plan.slots
+    for k, array in enumerate(lifted.arrays):
+        slots[k] = array.__array_interface__["data"][0]
+    if checks is not None:
+        checks.run(slots)
+    return plan.run_bound()
+
+
+@functools.lru_cache(maxsize=1024)
+def _eager_plan(graph: Graph, _threads: int, _target: object) -> tuple[Plan, Checks | None]:
+    return Plan(graph), checks_of(graph)

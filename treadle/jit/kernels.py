@@ -1,0 +1,170 @@
+"""From fused groups to kernels: schedule, name, object code. Equal groups are one kernel, compiled once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from treadle.codegen import toolchain
+from treadle.codegen.cache import object_code
+from treadle.codegen.loops import emit_nest, scratch_nbytes
+from treadle.codegen.product import emit_product
+from treadle.codegen.target import Target
+from treadle.ir import Const, Graph, Input, Node
+from treadle.ops.base import Elementwise
+from treadle.ops.fused import Fused
+from treadle.schedule.loops import schedule_loops
+from treadle.schedule.product import product_of, schedule_product
+from treadle.te import Fetch, For, Stmt, Store
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled or compilable kernel.
+
+    Args:
+        name: readable, for people: what it does and on which shape.
+        kind: the family of generator.
+        text: the schedule as text; equal texts are equal kernels.
+        emit: writes the LLVM text for a symbol.
+        order: for each buffer argument, the number of the group's operand or (behind those) result.
+        num_tiles: parallel tiles.
+        scratch_nbytes: workspace per thread.
+        flops: arithmetic operations of all tiles.
+        nbytes: bytes of all operands and results.
+        in_place: pairs (operand, result) that may be the same memory.
+    """
+
+    name: str
+    kind: str
+    text: str
+    emit: Callable[[str], str]
+    order: tuple[int, ...]
+    num_tiles: int
+    scratch_nbytes: int
+    flops: int
+    nbytes: int
+    in_place: frozenset[tuple[int, int]]
+
+    @property
+    def symbol(self) -> str:
+        """The name of its function in object code, the same in every process."""
+        digest = hashlib.sha256(f"{self.kind}\n{self.text}".encode()).hexdigest()[:16]
+        return f"{self.name}_{digest}"
+
+    def llvm(self) -> str:
+        """Return its LLVM text."""
+        return self.emit(self.symbol)
+
+
+@lru_cache(maxsize=4096)
+def kernel_for(fused: Fused, target: Target) -> Kernel:
+    """Return the kernel of a fused group on a CPU."""
+    return _BUILDERS[fused.kind](fused.body, target)
+
+
+def _loops(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_loops(body, target)
+    nest = schedule.nest
+    stores = _stores(nest.body)
+    elementwise = schedule.shape.startswith("elementwise")
+    return Kernel(
+        _name(body),
+        "loop",
+        str(schedule),
+        lambda symbol: emit_nest(nest, symbol),
+        tuple(range(len(nest.buffers))),
+        schedule.num_tiles,
+        scratch_nbytes(nest),
+        schedule.flops,
+        schedule.nbytes,
+        _in_place(body, stores) if elementwise else frozenset(),
+    )
+
+
+def _matmul(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_product(body, target)
+    product = product_of(body)
+    multiplied = {schedule.order[0], schedule.order[1]}
+    pairs = _in_place(body, list(schedule.stores), {b.slot: n for b, n in zip(schedule.buffers, schedule.order, strict=True)})
+    return Kernel(
+        _name(body),
+        "matmul",
+        f"{schedule.buffers} {schedule}",
+        lambda symbol: emit_product(schedule, symbol, product.shape[-2]),
+        schedule.order,
+        schedule.matmul.num_tiles,
+        schedule.matmul.scratch_nbytes,
+        schedule.flops,
+        schedule.nbytes,
+        frozenset((i, o) for i, o in pairs if i not in multiplied),
+    )
+
+
+_BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {"loop": _loops, "matmul": _matmul}
+
+
+def _in_place(body: Graph, stores: list[Store], number: dict[int, int] | None = None) -> frozenset[tuple[int, int]]:
+    """Return the operand-result pairs in which every element read is the one written in the same turn."""
+    number = number or {k: k for k in range(len(body.inputs) + len(body.outputs))}
+    read_at: dict[int, set[Node]] = {}
+    for store in stores:
+        stack, seen = [store.value], set[Node]()
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if isinstance(node.op, Fetch) and node.op.buffer.space == "arg":
+                read_at.setdefault(number[node.op.buffer.slot], set()).add(node.args[0])
+            stack.extend(node.args)
+    pairs: set[tuple[int, int]] = set()
+    for store in stores:
+        out = number[store.buffer.slot] - len(body.inputs)
+        for operand, places in read_at.items():
+            same = body.inputs[operand].type == body.outputs[out].type
+            if same and places == {store.index}:
+                pairs.add((operand, out))
+    return frozenset(pairs)
+
+
+def _stores(body: tuple[Stmt, ...]) -> list[Store]:
+    found: list[Store] = []
+    for stmt in body:
+        if isinstance(stmt, Store):
+            found.append(stmt)
+        elif isinstance(stmt, For):
+            found.extend(_stores(stmt.body))
+    return found
+
+
+def _name(body: Graph) -> str:
+    """Return a name that says what a group does: its heaviest ops and its shape."""
+    ops = [n.op for n in body.nodes() if not isinstance(n.op, Input | Const)]
+    heavy = [op.name for op in ops if not isinstance(op, Elementwise) and op.name not in VIEWS]
+    light = [op.name for op in ops if isinstance(op, Elementwise)]
+    words = list(dict.fromkeys([*heavy, *light]))[:3] or [ops[0].name if ops else "copy"]
+    largest = max(body.outputs, key=lambda n: n.type.size)
+    shape = "x".join(map(str, largest.shape)) or "scalar"
+    return f"{'_'.join(words)}_{shape}_{largest.dtype.short}"
+
+
+VIEWS = frozenset({"reshape", "permute", "broadcast_to", "slice", "pad", "concat", "get"})
+
+
+_loaded: dict[tuple[str, str], int] = {}
+_keep: list[object] = []
+
+
+def addresses(kernels: list[Kernel], target: Target) -> list[int]:
+    """Return the entry address of each kernel, compiling or loading what this process has not got yet."""
+    missing = {k.symbol: k for k in kernels if (k.symbol, target.key) not in _loaded}
+    if missing:
+        objects = [object_code(f"{k.kind}\n{s}\n{k.text}", k.llvm, target) for s, k in missing.items()]
+        library = toolchain.load(objects, list(missing))
+        _keep.append(library)
+        for symbol in missing:
+            _loaded[symbol, target.key] = library.address(symbol)
+    return [_loaded[k.symbol, target.key] for k in kernels]

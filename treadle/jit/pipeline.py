@@ -1,0 +1,38 @@
+"""The passes a graph goes through before fusion; read it top to bottom."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from treadle.core import config
+from treadle.ir import Graph, Pass, Pipeline, run, show, verify
+from treadle.passes.decompose import DECOMPOSE, decompose
+from treadle.passes.simplify import SIMPLIFY
+
+PIPELINE: Pipeline = (Pass('decompose', lambda g: decompose(g, keep=lambda n: False), DECOMPOSE.doc), SIMPLIFY)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the road: its name, what it is for, and the graph after it."""
+
+    name: str
+    doc: str
+    graph: Graph
+    num_nodes: int
+
+
+def simplified(graph: Graph, stages: list[Stage]) -> Graph:
+    """Return the graph after the pipeline; every step is appended to `stages`."""
+    stages.append(Stage("trace", "the program as the user wrote it", graph, len(graph.nodes())))
+    wanted = {name for name in config.show.split(",") if name}
+
+    def observe(step: Pass, before: Graph, after: Graph) -> None:
+        stages.append(Stage(step.name, step.doc, after, len(after.nodes())))
+        if config.checks:
+            verify(after, forbids=step.forbids)
+        if step.name in wanted:
+            print(f"--- before {step.name}\n{show(before)}\n--- after {step.name}\n{show(after)}", file=sys.stderr)
+
+    return run(PIPELINE, graph, observe=observe)

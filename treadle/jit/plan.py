@@ -1,0 +1,252 @@
+"""A Plan: a graph turned into kernels, a memory arena and a task schedule. It runs, and it says what it does."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from treadle.codegen.target import Target, host
+from treadle.core import Type, config
+from treadle.ir import Graph, Input, Node, Op
+from treadle.ops.fused import Fused
+from treadle.passes.fuse import Fusion, fuse
+from treadle.runtime.arena import Arena, Block, plan_arena
+from treadle.runtime.program import KernelCall, Program
+from treadle.runtime.storage import allocate
+from treadle.runtime.tasks import Schedule, Span, Task, schedule_tasks
+
+from .kernels import Kernel, addresses, kernel_for
+from .order import Step, claim, link, order_copies, ordered, values_of
+from .pipeline import Stage, simplified
+
+Array = np.ndarray[Any, Any]
+
+# Rough speeds of one core, used only to balance work between threads; correctness and bits do not depend on them.
+FLOPS_PER_NS = {"matmul": 60.0, "attention": 50.0, "loop": 12.0, "scatter": 2.0}
+BYTES_PER_NS = 12.0
+
+
+@dataclass
+class Timings:
+    """Seconds spent on each stage of compiling."""
+
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def add(self, stage: str, since: float) -> float:
+        """Add the time since `since` to a stage; return the time now."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+class Plan:
+    """A compiled program over flat lists of arrays.
+
+    Attributes:
+        graph: what it computes, as traced.
+        state: output number -> number of the input it overwrites in place.
+        steps: the kernel calls in order.
+        arena: where temporaries live.
+        schedule: which thread runs which tiles.
+        timings: seconds per stage of compiling.
+    """
+
+    def __init__(self, graph: Graph, state: Mapping[int, int] | None = None, *, num_threads: int | None = None) -> None:
+        self.graph = graph
+        self.state = dict(state or {})
+        self.target: Target = host()
+        self.num_threads = num_threads or config.threads
+        self.timings = Timings()
+        self.stages: list[Stage] = []
+        now = time.perf_counter()
+        self.simplified = simplified(graph, self.stages)
+        now = self.timings.add("passes", now)
+        self.fusion: Fusion = fuse(self.simplified)
+        now = self.timings.add("fuse", now)
+        self.steps = self._steps()
+        now = self.timings.add("schedule", now)
+        self._lay_out()
+        now = self.timings.add("memory and tasks", now)
+        entries = addresses([s.kernel for s in self.steps], self.target)
+        now = self.timings.add("code", now)
+        self._assemble(entries)
+        self.timings.add("memory and tasks", now)
+
+    # ---- kernels and their order
+
+    def _steps(self) -> list[Step]:
+        """Return the kernel calls in order, results placed in state memory where that is safe."""
+        graph = self.fusion.graph
+        steps = [
+            Step(kernel_for(node.op, self.target), node, node.args, values_of(node))
+            for node in graph.nodes()
+            if isinstance(node.op, Fused)
+        ]
+        link(steps)
+        maker = {value: (step, k) for step in steps for k, value in enumerate(step.makes)}
+        self.place: dict[Node, tuple[str, int]] = {n: ("input", k) for k, n in enumerate(graph.inputs)}
+        self.shared: dict[int, int] = {}
+        copies: list[Step] = []
+        # State first: it has the stronger claim on being the one place a value lives.
+        for out, source in self.state.items():
+            value, old = graph.outputs[out], graph.inputs[source]
+            if value in maker and value not in self.place and claim(*maker[value], old, steps):
+                self.place[value] = ("input", source)
+                continue
+            if isinstance(value.op, Input):  # it may be overwritten before the copy could read it
+                copies.append(self._copy(value, None))
+                value = copies[-1].makes[0]
+            copies.append(self._copy(value, ("input", source)))
+            copies[-1].overwrites[0] = old
+        for out, value in enumerate(graph.outputs):
+            if out in self.state:
+                continue
+            if value not in self.place:
+                self.place[value] = ("output", out)
+            elif self.place[value][0] == "output":
+                self.shared[out] = self.place[value][1]
+            else:
+                copies.append(self._copy(value, ("output", out)))
+        order_copies(steps, copies)
+        return ordered([*steps, *copies], set(self.place))
+
+    def _copy(self, value: Node, place: tuple[str, int] | None) -> Step:
+        """Return a step that copies a value to a place, or to a temporary."""
+        leaf = Input(0, value.type)()
+        fused = Fused("loop", Graph((leaf,), (leaf,)))
+        made = Copied(place, value.type)(value)
+        if place is not None:
+            self.place[made] = place
+        return Step(kernel_for(fused, self.target), fused(value), (value,), (made,))
+
+    # ---- memory and tasks
+
+    def _lay_out(self) -> None:
+        """Give temporaries blocks of the arena, one block to values that follow each other in place."""
+        self.block: dict[Node, str] = {}
+        last_use: dict[Node, int] = {}
+        for k, step in enumerate(self.steps):
+            for value in step.reads:
+                last_use[value] = k
+        lives: dict[str, list[int]] = {}
+        for k, step in enumerate(self.steps):
+            for r, value in enumerate(step.makes):
+                if value in self.place:
+                    continue
+                block = self._reused(step, r, k, last_use) or f"t{len(lives)}"
+                self.block[value] = block
+                life = lives.setdefault(block, [value.type.nbytes, k, k])
+                life[2] = max(life[2], last_use.get(value, k))
+        self.arena: Arena = plan_arena([Block(name, n, first, last) for name, (n, first, last) in lives.items()])
+        self.schedule: Schedule = schedule_tasks([self._task(s) for s in self.steps], self.num_threads)
+
+    def _reused(self, step: Step, result: int, k: int, last_use: dict[Node, int]) -> str | None:
+        """Return the block of an operand that dies here and whose place the result may take."""
+        taken = {self.block.get(v) for v in step.makes}
+        for operand, value in enumerate(step.reads):
+            block = self.block.get(value)
+            once = step.reads.count(value) == 1
+            if block and block not in taken and once and last_use[value] == k and (operand, result) in step.kernel.in_place:
+                return block
+        return None
+
+    def _task(self, step: Step) -> Task:
+        """Return a step as the task scheduler sees it."""
+        kernel = step.kernel
+        cost = max(kernel.flops / FLOPS_PER_NS[kernel.kind], kernel.nbytes / BYTES_PER_NS)
+        return Task(kernel.num_tiles, cost, self._spans(step.reads), self._spans(step.makes), kernel.name)
+
+    def _spans(self, values: Sequence[Node]) -> tuple[Span, ...]:
+        return tuple(self._span(v) for v in dict.fromkeys(values))
+
+    def _span(self, value: Node) -> Span:
+        if value in self.place:
+            kind, number = self.place[value]
+            return Span(f"{kind}{number}", 0, value.type.nbytes)
+        start = self.arena.offsets[self.block[value]]
+        return Span("arena", start, start + value.type.nbytes)
+
+    def _assemble(self, entries: list[int]) -> None:
+        """Number the slots and make the native program."""
+        self.num_inputs, self.num_outputs = len(self.graph.inputs), len(self.graph.outputs)
+        offsets: dict[str, int] = {}
+        for block in self.block.values():
+            offsets.setdefault(block, len(offsets))
+        first = self.num_inputs + self.num_outputs
+        self._arena_offsets = np.array([self.arena.offsets[b] for b in offsets], np.int64)
+
+        def slot(value: Node) -> int:
+            if value in self.place:
+                kind, number = self.place[value]
+                return number if kind == "input" else self.num_inputs + number
+            return first + offsets[self.block[value]]
+
+        calls: list[KernelCall] = []
+        for step, entry in zip(self.steps, entries, strict=True):
+            values = (*step.reads, *step.makes)
+            args = tuple(slot(values[k]) for k in step.kernel.order)
+            calls.append(KernelCall(entry, args, step.kernel.name, step.kernel.scratch_nbytes))
+        self.program = Program(calls, self.schedule)
+        self.slots = array("q", [0] * (first + len(offsets)))
+        self._address = self.slots.buffer_info()[0]
+        self._temporaries = np.frombuffer(self.slots, np.int64)[first:]
+        self._out_types = [n.type for n in self.graph.outputs]
+
+    # ---- running
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Run on C-contiguous arrays of the input types; return the outputs that are not state, None in the state's place.
+
+        Inputs that are state are overwritten.
+        """
+        slots = self.slots
+        for k, a in enumerate(arrays):
+            slots[k] = a.ctypes.data
+        return self.run_bound()
+
+    def run_bound(self) -> list[Any]:
+        """Run on the input addresses already in the slots."""
+        outputs = self.new_outputs()
+        arena = self.bind_arena()
+        self.program.run(self._address)
+        del arena
+        return outputs
+
+    def new_outputs(self) -> list[Any]:
+        """Return fresh output arrays, bound to their slots."""
+        outputs: list[Any] = []
+        for k, t in enumerate(self._out_types):
+            if k in self.state:
+                outputs.append(None)
+            elif k in self.shared:
+                outputs.append(outputs[self.shared[k]])
+            else:
+                storage = allocate(max(t.nbytes, 1))
+                self.slots[self.num_inputs + k] = storage.address
+                outputs.append(storage.numpy(t.dtype.numpy, t.shape))
+        return outputs
+
+    def bind_arena(self) -> object:
+        """Return memory for temporaries, bound to their slots; it goes back when the caller drops it."""
+        if not self.arena.peak:
+            return None
+        storage = allocate(self.arena.peak)
+        np.add(self._arena_offsets, storage.address, out=self._temporaries)
+        return storage
+
+
+@dataclass(frozen=True)
+class Copied(Op):
+    """A value at another place; it only tells the copy from the original."""
+
+    name = "copied"
+    place: tuple[str, int] | None
+    of: Type
+
+    def infer(self, *types: Type) -> Type:
+        return self.of

@@ -1,0 +1,161 @@
+"""What a user's function becomes when it is run once on stand-ins: a graph, the cells it reads and writes, and guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from treadle.core import Type, flatten
+from treadle.ir import Graph, Input, Node
+from treadle.tensor import Cell, Tensor
+from treadle.tensor.realize import bare
+from treadle.tensor.trace import tracing
+from treadle.tensor.value import Maker
+
+
+@dataclass(eq=False)
+class CellUse:
+    """A cell lifted to an input, and what it holds at this point of the program."""
+
+    cell: Cell
+    input: Node
+    held: Tensor
+    written: bool = False
+
+
+@dataclass(eq=False)
+class GradUse:
+    """The `.grad` of a cell or tensor.
+
+    `local` means the function cleared it before anything else: the gradient is scratch of this function, and nobody
+    pays for bringing it out. Otherwise it goes in (if it was there) and out like a cell.
+    """
+
+    owner: Any
+    local: bool
+    input: Node | None
+    held: Tensor | None
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A Python value the trace looked at: the program is right only while it stays the same."""
+
+    owner: Any
+    attribute: str
+    value: Any
+
+    def holds(self) -> bool:
+        """Whether the value is still what it was."""
+        return getattr(self.owner, self.attribute) == self.value
+
+
+@dataclass
+class Trace:
+    """A function traced on given argument types.
+
+    Attributes:
+        graph: outputs are first the tensors among the results, then cells written, then gradients brought out.
+        structure: the pytree of the result; `leaves` has, for each leaf, an output number or a static value.
+        cells: inputs behind the arguments.
+        written: the cells whose new values are outputs, in order.
+        grads: gradients read or left behind.
+        guards: what else the program depends on.
+    """
+
+    graph: Graph
+    structure: Any
+    leaves: list[tuple[bool, Any]]
+    cells: list[CellUse]
+    written: list[CellUse]
+    grads: list[GradUse]
+    guards: list[Guard]
+
+
+@dataclass
+class Tracer:
+    """The current trace while the user's function runs; see `treadle.tensor.trace.Trace`."""
+
+    inputs: list[Node] = field(default_factory=list[Node])
+    cells: dict[int, CellUse] = field(default_factory=dict[int, CellUse])
+    grads: dict[int, GradUse] = field(default_factory=dict[int, GradUse])
+    guards: dict[tuple[int, str], Guard] = field(default_factory=dict[tuple[int, str], Guard])
+
+    def new_input(self, of: Type) -> Node:
+        """Return the next input of the graph."""
+        node = Input(len(self.inputs), of)()
+        self.inputs.append(node)
+        return node
+
+    def _use(self, cell: Cell) -> CellUse:
+        use = self.cells.get(id(cell))
+        if use is None:
+            node = self.new_input(_held(cell).node.type)
+            use = self.cells[id(cell)] = CellUse(cell, node, cell.reads(node))
+        return use
+
+    def read(self, cell: Cell) -> Tensor:
+        """Return what the cell holds at this point of the program."""
+        return self._use(cell).held
+
+    def write(self, cell: Cell, value: Tensor) -> None:
+        """Let the cell hold `value` from here on."""
+        use = self._use(cell)
+        use.held, use.written = value, True
+
+    def read_grad(self, owner: Cell | Tensor) -> Tensor | None:
+        """Return the gradient collected so far."""
+        use = self.grads.get(id(owner))
+        if use is None:
+            outside = _grad(owner)
+            node = None if outside is None else self.new_input(outside.node.type)
+            held = None if node is None else Maker.new(node, 1, False)
+            use = self.grads[id(owner)] = GradUse(owner, False, node, held)
+        return use.held
+
+    def write_grad(self, owner: Cell | Tensor, grad: Tensor | None) -> None:
+        """Set the gradient from here on."""
+        use = self.grads.get(id(owner))
+        if use is None:
+            use = self.grads[id(owner)] = GradUse(owner, grad is None, None, None)
+        use.held = grad
+
+    def guard(self, owner: Any, attribute: str, value: Any) -> None:
+        """Note that the program depends on an attribute's value."""
+        self.guards.setdefault((id(owner), attribute), Guard(owner, attribute, value))
+
+
+def trace(function: Callable[..., Any], arguments: Callable[[Tracer], tuple[Any, Any]]) -> Trace:
+    """Return the program of `function`; `arguments(tracer)` makes its stand-in positional and keyword arguments."""
+    tracer = Tracer()
+    args, kwargs = arguments(tracer)
+    with tracing(tracer):
+        result = function(*args, **kwargs)
+        leaves, structure = flatten(result)
+        leaves = [leaf.read() if isinstance(leaf, Cell) else leaf for leaf in leaves]
+    outputs: list[Node] = []
+
+    def output(tensor: Tensor) -> int:
+        outputs.append(bare(tensor.node))
+        return len(outputs) - 1
+
+    plan = [(True, output(leaf)) if isinstance(leaf, Tensor) else (False, leaf) for leaf in leaves]
+    cells = list(tracer.cells.values())
+    written = [use for use in cells if use.written and bare(use.held.node) is not use.input]
+    for use in written:
+        output(use.held)
+    grads = list(tracer.grads.values())
+    for use in grads:
+        if not use.local and use.held is not None:
+            output(use.held)
+    graph = Graph(tuple(tracer.inputs), tuple(outputs))
+    return Trace(graph, structure, plan, cells, written, grads, list(tracer.guards.values()))
+
+
+def _held(cell: Cell) -> Tensor:
+    return cell._tensor  # pyright: ignore[reportPrivateUsage]  # cells belong to both: what they hold is this layer's business
+
+
+def _grad(owner: Cell | Tensor) -> Tensor | None:
+    return owner._grad  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,282 @@
+"""The base of all layers: attributes are parameters, buffers and modules, found by looking; calling runs `forward`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+from treadle.core import CheckpointError, DTypeError, as_dtype
+from treadle.ir import inside_module
+from treadle.tensor import Cell, Tensor, state
+from treadle.tensor.creation import asarray
+
+from .parameter import Buffer, Parameter
+
+Hook = Callable[["Module", tuple[Any, ...], Any], Any]
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict(strict=False)` found missing, and what it left out."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class HookHandle:
+    """Removes a hook again."""
+
+    def __init__(self, hooks: dict[int, Hook]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Remove the hook; nothing happens the second time."""
+        self._hooks.pop(id(self), None)
+
+
+class Module:
+    """Base of layers and models: set parameters, buffers and modules as attributes in `__init__`, compute in `forward`.
+
+    Names are PyTorch's: an attribute `proj` that is a Linear has the parameters `proj.weight` and `proj.bias`.
+    """
+
+    # Names in a ModuleList are `blocks.0`, though the list itself is never called.
+    _transparent = False
+
+    def __init__(self) -> None:
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Set what every module has; also done for subclasses that forget to call `super().__init__()`."""
+        own = self.__dict__
+        own.setdefault("_training", True)
+        own.setdefault("_name", "")
+        own.setdefault("_hooks", {})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "_hooks" not in self.__dict__:
+            self._prepare()
+        if isinstance(self.__dict__.get(name), Cell) and not (value is None or isinstance(value, Cell)):
+            raise DTypeError(
+                f"{type(self).__name__}.{name} is a {type(self.__dict__[name]).__name__}, and a "
+                f"{type(value).__name__} was "
+                f"assigned to it. Change its value with `.{name}.value = ...`, or assign a new Parameter or Buffer."
+            )
+        if isinstance(value, Module):
+            value._called(name)
+        object.__setattr__(self, name, value)
+
+    def _called(self, name: str) -> None:
+        self.__dict__["_name"] = name
+        if self._transparent:
+            for key, child in self.named_children():
+                child._called(f"{name}.{key}")
+
+    # --- calling
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the module's result; every module defines it."""
+        raise NotImplementedError(f"{type(self).__name__}.forward is not defined.")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if "_hooks" not in self.__dict__:
+            self._prepare()
+        name: str = self.__dict__["_name"]
+        if name:
+            with inside_module(name):
+                result = self.forward(*args, **kwargs)
+        else:
+            result = self.forward(*args, **kwargs)
+        for hook in list(self.__dict__["_hooks"].values()):
+            changed = hook(self, args, result)
+            result = result if changed is None else changed
+        return result
+
+    def register_forward_hook(self, hook: Hook) -> HookHandle:
+        """Call `hook(module, args, result)` after each call; what it returns, if not None, replaces the result."""
+        self._prepare()
+        hooks: dict[int, Hook] = self.__dict__["_hooks"]
+        handle = HookHandle(hooks)
+        hooks[id(handle)] = hook
+        return handle
+
+    # --- train and eval
+
+    @property
+    def training(self) -> bool:
+        """Whether the module behaves as in training: dropout on. A compiled function that looks depends on it."""
+        value: bool = self.__dict__.get("_training", True)
+        current = state.trace
+        if current is not None:
+            current.guard(self, "training", value)
+        return value
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        self.__dict__["_training"] = value
+
+    def train(self, mode: bool = True) -> Self:  # PyTorch's signature
+        """Set this module and all below it to training (or not); returns the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set this module and all below it to inference; returns the module."""
+        return self.train(False)
+
+    # --- what is inside
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules that are attributes."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules that are attributes."""
+        for _, module in self.named_children():
+            yield module
+
+    def named_modules(self, prefix: str = "", *, seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+        """Yield this module and all below it, each once, by path."""
+        seen = set() if seen is None else seen
+        if id(self) not in seen:
+            seen.add(id(self))
+            yield prefix, self
+            for name, child in self.named_children():
+                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen=seen)
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_cells(self, *, shared: bool = False) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Yield parameters and buffers by path; with `shared`, a tied one under each of its names."""
+        seen: set[int] = set()
+        # A module used twice has two paths, too, so tied cells are told apart here and not by named_modules.
+        for path, module in self._paths(""):
+            for name, value in module.__dict__.items():
+                if isinstance(value, Parameter | Buffer) and (shared or id(value) not in seen):
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def _paths(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._paths(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield parameters by path, a tied one once."""
+        for name, cell in self.named_cells():
+            if isinstance(cell, Parameter):
+                yield name, cell
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield the parameters, a tied one once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Yield buffers by path."""
+        for name, cell in self.named_cells():
+            if isinstance(cell, Buffer):
+                yield name, cell
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Yield the buffers."""
+        for _, buffer in self.named_buffers():
+            yield buffer
+
+    # --- state
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the values of all parameters and lasting buffers by path, as PyTorch names them."""
+        return OrderedDict(
+            (name, cell.value) for name, cell in self.named_cells(shared=True) if getattr(cell, "persistent", True)
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Set parameters and buffers from tensors or arrays by path; nothing is changed when something does not fit.
+
+        Args:
+            state_dict: values by path; their dtype is converted.
+            strict: refuse names that are missing or not known; otherwise they are returned.
+        """
+        cells = {n: c for n, c in self.named_cells(shared=True) if getattr(c, "persistent", True)}
+        missing = [name for name in cells if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in cells]
+        found = {name: state_dict[name] for name in cells if name in state_dict}
+        shapes = [
+            f"{name} is {list(value.shape)}, the model's {list(cells[name].shape)}"
+            for name, value in found.items()
+            if tuple(value.shape) != cells[name].shape
+        ]
+        wrong = [
+            *([f"missing: {_listed(missing)}"] if missing and strict else []),
+            *([f"not in the model: {_listed(unexpected)}"] if unexpected and strict else []),
+            *([f"other shapes: {_listed(shapes)}"] if shapes else []),
+        ]
+        if wrong:
+            raise CheckpointError(
+                f"load_state_dict: the state is not one of this {type(self).__name__}; {'; '.join(wrong)}. "
+                "Make the model with the settings it was saved with"
+                + (", or pass strict=False to load what fits." if strict and not shapes else ".")
+            )
+        for name, value in found.items():
+            cell = cells[name]
+            cell.value = (value if isinstance(value, Tensor) else asarray(value)).astype(cell.dtype)
+        return IncompatibleKeys(missing, unexpected)
+
+    # --- changing everything at once
+
+    def apply(self, function: Callable[[Module], object]) -> Self:
+        """Call `function` on every module below and then on this one; returns the module."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def to(self, dtype: object) -> Self:
+        """Convert all floating-point parameters and buffers to a dtype; returns the module."""
+        wanted = as_dtype(dtype)
+        if not wanted.is_float:
+            raise DTypeError(f"to: parameters cannot be {wanted.name}. Allowed: floating-point dtypes.")
+        for _, cell in self.named_cells():
+            if cell.dtype.is_float:
+                # A cell keeps its dtype when it is assigned to; made anew in place, it stays the one optimisers hold.
+                if isinstance(cell, Parameter):
+                    Parameter.__init__(cell, cell.detach().astype(wanted), cell.requires_grad)
+                else:
+                    Buffer.__init__(cell, cell.detach().astype(wanted), persistent=cell.persistent)
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set whether parameters collect gradients; returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Clear the gradient of every parameter."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # --- printing
+
+    def extra_repr(self) -> str:
+        """Return the settings shown in the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        return "\n  ".join([f"{type(self).__name__}({extra}", *lines]) + "\n)"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

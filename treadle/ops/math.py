@@ -1,0 +1,352 @@
+"""Functions of calculus on floats: exponentials, logarithms, roots, circular and hyperbolic functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from treadle.ir import Node
+from treadle.te import SCALARS
+
+from .base import FLOATS, Elementwise
+from .broadcast import unbroadcast
+from .compare import Equal, IsInf
+from .logic import LogicalAnd, where
+
+
+class FloatFunction(Elementwise):
+    """An elementwise op on floats."""
+
+    accepts = FLOATS
+
+
+@dataclass(frozen=True)
+class Exp(FloatFunction):
+    """e to the power x."""
+
+    name = "exp"
+    numpy = np.exp
+    formula = "exp"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * out]
+
+
+@dataclass(frozen=True)
+class Exp2(FloatFunction):
+    """2 to the power x."""
+
+    name = "exp2"
+    numpy = np.exp2
+    formula = "exp2"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (out * math.log(2))]
+
+
+@dataclass(frozen=True)
+class Expm1(FloatFunction):
+    """e**x - 1, accurate near 0."""
+
+    name = "expm1"
+    numpy = np.expm1
+    formula = "expm1"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (out + 1)]
+
+
+@dataclass(frozen=True)
+class Log(FloatFunction):
+    """The natural logarithm."""
+
+    name = "log"
+    numpy = np.log
+    formula = "log"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct / x]
+
+
+@dataclass(frozen=True)
+class Log1p(FloatFunction):
+    """log(1 + x), accurate near 0."""
+
+    name = "log1p"
+    numpy = np.log1p
+    formula = "log1p"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct / (x + 1)]
+
+
+@dataclass(frozen=True)
+class Log2(FloatFunction):
+    """The logarithm to base 2."""
+
+    name = "log2"
+    numpy = np.log2
+    formula = "log2"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct / (x * math.log(2))]
+
+
+@dataclass(frozen=True)
+class Log10(FloatFunction):
+    """The logarithm to base 10."""
+
+    name = "log10"
+    numpy = np.log10
+    formula = "log10"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct / (x * math.log(10))]
+
+
+@dataclass(frozen=True)
+class LogAddExp(FloatFunction):
+    """log(exp(x1) + exp(x2)) without overflow."""
+
+    name = "logaddexp"
+    numpy = np.logaddexp
+    formula = "logaddexp"
+
+    def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
+        # Two equal infinities share the gradient; their difference is NaN.
+        same_infinity = LogicalAnd()(Equal()(x1, x2), IsInf()(x1))
+        weight = Sigmoid()(where(same_infinity, 0, x1 - x2))
+        return [unbroadcast(ct * weight, x1.shape), unbroadcast(ct * (1 - weight), x2.shape)]
+
+
+@dataclass(frozen=True)
+class Sqrt(FloatFunction):
+    """The square root; its slope at 0 is infinite."""
+
+    name = "sqrt"
+    numpy = np.sqrt
+    formula = "sqrt"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * 0.5 / out]
+
+
+@dataclass(frozen=True)
+class Rsqrt(FloatFunction):
+    """1 / sqrt(x)."""
+
+    name = "rsqrt"
+    numpy = SCALARS["rsqrt"].numpy
+    formula = "rsqrt"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * -0.5 * (out / x)]
+
+
+@dataclass(frozen=True)
+class Hypot(FloatFunction):
+    """sqrt(x1**2 + x2**2) without overflow."""
+
+    name = "hypot"
+    numpy = np.hypot
+    formula = "hypot"
+
+    def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
+        return [unbroadcast(ct * (x1 / out), x1.shape), unbroadcast(ct * (x2 / out), x2.shape)]
+
+
+@dataclass(frozen=True)
+class Sin(FloatFunction):
+    """The sine of x radians."""
+
+    name = "sin"
+    numpy = np.sin
+    formula = "sin"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * Cos()(x)]
+
+
+@dataclass(frozen=True)
+class Cos(FloatFunction):
+    """The cosine of x radians."""
+
+    name = "cos"
+    numpy = np.cos
+    formula = "cos"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [-(ct * Sin()(x))]
+
+
+@dataclass(frozen=True)
+class Tan(FloatFunction):
+    """The tangent of x radians."""
+
+    name = "tan"
+    numpy = np.tan
+    formula = "tan"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (out * out + 1)]
+
+
+@dataclass(frozen=True)
+class Asin(FloatFunction):
+    """The angle in [-pi/2, pi/2] whose sine is x."""
+
+    name = "asin"
+    numpy = np.arcsin
+    formula = "asin"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * Rsqrt()(1 - x * x)]
+
+
+@dataclass(frozen=True)
+class Acos(FloatFunction):
+    """The angle in [0, pi] whose cosine is x."""
+
+    name = "acos"
+    numpy = np.arccos
+    formula = "acos"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [-(ct * Rsqrt()(1 - x * x))]
+
+
+@dataclass(frozen=True)
+class Atan(FloatFunction):
+    """The angle in [-pi/2, pi/2] whose tangent is x."""
+
+    name = "atan"
+    numpy = np.arctan
+    formula = "atan"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct / (x * x + 1)]
+
+
+@dataclass(frozen=True)
+class Atan2(FloatFunction):
+    """The angle of the point (x2, x1) seen from the origin, in [-pi, pi]."""
+
+    name = "atan2"
+    numpy = np.arctan2
+    formula = "atan2"
+
+    def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
+        scaled = ct / (x1 * x1 + x2 * x2)
+        return [unbroadcast(scaled * x2, x1.shape), unbroadcast(-(scaled * x1), x2.shape)]
+
+
+@dataclass(frozen=True)
+class Sinh(FloatFunction):
+    """The hyperbolic sine."""
+
+    name = "sinh"
+    numpy = np.sinh
+    formula = "sinh"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * Cosh()(x)]
+
+
+@dataclass(frozen=True)
+class Cosh(FloatFunction):
+    """The hyperbolic cosine."""
+
+    name = "cosh"
+    numpy = np.cosh
+    formula = "cosh"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * Sinh()(x)]
+
+
+@dataclass(frozen=True)
+class Tanh(FloatFunction):
+    """The hyperbolic tangent."""
+
+    name = "tanh"
+    numpy = np.tanh
+    formula = "tanh"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (1 - out * out)]
+
+
+@dataclass(frozen=True)
+class Asinh(FloatFunction):
+    """The inverse of sinh."""
+
+    name = "asinh"
+    numpy = np.arcsinh
+    formula = "asinh"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * Rsqrt()(x * x + 1)]
+
+
+@dataclass(frozen=True)
+class Acosh(FloatFunction):
+    """The inverse of cosh on [1, inf]."""
+
+    name = "acosh"
+    numpy = np.arccosh
+    formula = "acosh"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * Rsqrt()(x * x - 1)]
+
+
+@dataclass(frozen=True)
+class Atanh(FloatFunction):
+    """The inverse of tanh."""
+
+    name = "atanh"
+    numpy = np.arctanh
+    formula = "atanh"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct / (1 - x * x)]
+
+
+@dataclass(frozen=True)
+class Sigmoid(FloatFunction):
+    """1 / (1 + exp(-x))."""
+
+    name = "sigmoid"
+    numpy = SCALARS["sigmoid"].numpy
+    formula = "sigmoid"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (out * (1 - out))]
+
+
+@dataclass(frozen=True)
+class Erf(FloatFunction):
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
+
+    name = "erf"
+    numpy = SCALARS["erf"].numpy
+    formula = "erf"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (Exp()(-(x * x)) * (2 / math.sqrt(math.pi)))]
+
+
+@dataclass(frozen=True)
+class Erfc(FloatFunction):
+    """1 - erf(x), accurate for large x."""
+
+    name = "erfc"
+    numpy = SCALARS["erfc"].numpy
+    formula = "erfc"
+
+    def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
+        return [ct * (Exp()(-(x * x)) * (-2 / math.sqrt(math.pi)))]

@@ -1,0 +1,359 @@
+"""Blocks of memory for tensors, arenas and scratch; freed blocks are kept by size, so a repeated step maps no new page.
+
+Blocks up to 256 KiB are cut from shared slabs. Larger ones are mapped one by one (2 MiB aligned, on huge pages where
+there are any), kept in a bounded cache when freed, and given back to the system beyond it. A request that the machine
+cannot hold raises MemoryLimitError before the system would kill the process.
+"""
+
+import ctypes
+import mmap
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from treadle.core.errors import MemoryLimitError
+
+ALIGNMENT = 64
+HUGE_PAGE_NBYTES = 2 << 20
+_PAGE_NBYTES = mmap.PAGESIZE
+_SMALL_LIMIT = 256 << 10
+_SLAB_NBYTES = HUGE_PAGE_NBYTES
+# Below this, asking the system how much is left costs more than the pages themselves, and cannot hurt.
+_CHECKED_NBYTES = 16 << 20
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/proc/self/cgroup")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_STATM = Path("/proc/self/statm")
+
+
+def map_pages(nbytes: int, *, align: int = _PAGE_NBYTES) -> tuple[mmap.mmap, int]:
+    """Fresh zeroed private memory and the first address in it that is a multiple of `align`."""
+    slack = align if align > _PAGE_NBYTES else 0
+    pages = mmap.mmap(-1, nbytes + slack, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    if slack and hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages, -(-address // align) * align
+
+
+def size_class(nbytes: int) -> int:
+    """Bytes of the block that serves a request: about a quarter above it at most, in multiples of 64 or of a page.
+
+    >>> size_class(1), size_class(65), size_class(1100), size_class(5 << 20)
+    (64, 128, 1280, 6291456)
+    """
+    steps = 4 if nbytes <= _SMALL_LIMIT else 8
+    grain = max(ALIGNMENT, (1 << max(nbytes - 1, 0).bit_length()) // (2 * steps))
+    if nbytes > _SMALL_LIMIT:
+        grain = max(grain, HUGE_PAGE_NBYTES if nbytes >= HUGE_PAGE_NBYTES else _PAGE_NBYTES)
+    return max(-(-nbytes // grain) * grain, ALIGNMENT)
+
+
+class Storage:
+    """One block of memory; it goes back to its allocator when the last reference, views included, is gone."""
+
+    __slots__ = ("__weakref__", "_home", "address", "nbytes")
+
+    address: int
+    nbytes: int
+
+    def __init__(self, address: int, nbytes: int, home: "_Class") -> None:
+        self.address = address
+        self.nbytes = nbytes
+        self._home = home
+
+    def __del__(self) -> None:
+        self._home.give_back(self.address)
+
+    def numpy(
+        self, dtype: Any = np.uint8, shape: tuple[int, ...] | None = None, offset: int = 0
+    ) -> np.ndarray[Any, Any]:
+        """A writable NumPy view of the block from byte `offset`; it keeps the block alive and exports DLPack."""
+        wanted = np.dtype(dtype)
+        if shape is None:
+            shape = ((self.nbytes - offset) // wanted.itemsize,)
+        array = np.asarray(_View(self, offset, shape, wanted))
+        return array if array.dtype is wanted else array.view(wanted)
+
+    def memory(self) -> memoryview:
+        """A writable memoryview of the bytes; it keeps the block alive."""
+        return self.numpy().data
+
+    def __repr__(self) -> str:
+        return f"Storage({self.nbytes} bytes at {self.address:#x})"
+
+
+class _View:
+    """What ties a NumPy array to the block under it: the array's base, found through the array interface."""
+
+    __slots__ = ("__array_interface__", "storage")
+
+    def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.storage = storage
+        # Types that NumPy does not know itself, such as bfloat16, pass as plain bytes ("|V2").
+        typestr = dtype.str if dtype.isbuiltin == 1 else f"|V{dtype.itemsize}"
+        data = (storage.address + offset, False)
+        self.__array_interface__ = {"version": 3, "typestr": typestr, "shape": shape, "data": data}
+
+
+class _Class:
+    """Blocks of one size. Popping and appending are atomic under the GIL, so the usual allocation takes no lock."""
+
+    __slots__ = ("allocator", "free", "nbytes")
+
+    def __init__(self, allocator: "Allocator", nbytes: int) -> None:
+        self.allocator = allocator
+        self.nbytes = nbytes
+        self.free: list[int] = []
+
+    def give_back(self, address: int) -> None:
+        self.free.append(address)
+
+
+class _LargeClass(_Class):
+    """Blocks that are mapped one by one, and so can be given back to the system."""
+
+    __slots__ = ()
+
+    def give_back(self, address: int) -> None:
+        # This runs from __del__, perhaps in a thread that holds the allocator's lock: leave the block at the door.
+        self.allocator.returned.append((address, self.nbytes))
+        self.allocator.collect(wait=False)
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of an allocator: in live blocks (now and at most), kept for reuse, mapped from the system."""
+
+    in_use: int
+    peak: int
+    cached: int
+    mapped: int
+
+
+class Allocator:
+    """A source of storages. `max_cached` bounds the large blocks kept for reuse; None: an eighth of the memory."""
+
+    def __init__(self, max_cached: int | None = None) -> None:
+        self._max_cached = max_cached
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._classes: dict[int, _Class] = {}  # by exact request; many requests share a class
+        self._by_size: dict[int, _Class] = {}
+        self._slabs: list[mmap.mmap] = []
+        self._cut = self._cut_end = 0
+        self._carved = 0
+        self._pages: dict[int, mmap.mmap] = {}
+        self._cached: dict[int, list[int]] = {}  # large blocks ready for reuse, by size
+        self._cached_nbytes = 0
+        self._large_in_use = 0
+        self._peak = 0
+        self.returned: deque[tuple[int, int]] = deque()
+
+    def allocate(self, nbytes: int) -> Storage:
+        """A block of at least `nbytes` bytes, 64-byte aligned, with arbitrary contents."""
+        home = self._classes.get(nbytes)
+        if home is None:
+            home = self._class_of(nbytes)
+        try:
+            address = home.free.pop()
+        except IndexError:
+            address = self._carve(home) if home.nbytes <= _SMALL_LIMIT else self._map(home.nbytes)
+        return Storage(address, nbytes, home)
+
+    def _class_of(self, nbytes: int) -> _Class:
+        if nbytes < 0:
+            raise ValueError(f"allocate: {nbytes} bytes is not a size. Ask for 0 or more.")
+        size = size_class(nbytes)
+        with self._lock:
+            home = self._by_size.get(size)
+            if home is None:
+                home = self._by_size[size] = (_Class if size <= _SMALL_LIMIT else _LargeClass)(self, size)
+            if len(self._classes) < 1 << 16:
+                self._classes[nbytes] = home
+        return home
+
+    def _carve(self, home: _Class) -> int:
+        with self._lock:
+            if self._cut + home.nbytes > self._cut_end:
+                pages, self._cut = map_pages(_SLAB_NBYTES, align=HUGE_PAGE_NBYTES)
+                self._slabs.append(pages)
+                self._cut_end = self._cut + _SLAB_NBYTES
+            address = self._cut
+            self._cut += home.nbytes
+            self._carved += home.nbytes
+            self._note_peak()
+        return address
+
+    def _map(self, nbytes: int) -> int:
+        with self._lock:
+            self._collect()
+            ready = self._cached.get(nbytes)
+            if ready:
+                address = ready.pop()
+                self._cached_nbytes -= nbytes
+            else:
+                address = self._map_fresh(nbytes)
+            self._large_in_use += nbytes
+            self._note_peak()
+        self.collect(wait=False)
+        return address
+
+    def _map_fresh(self, nbytes: int) -> int:
+        if nbytes >= _CHECKED_NBYTES and nbytes > available_nbytes() - self._promised():
+            self._trim()
+            available = available_nbytes() - self._promised()
+            if nbytes > available:
+                raise _refusal(nbytes, max(available, 0))
+        try:
+            pages, address = map_pages(nbytes, align=HUGE_PAGE_NBYTES if nbytes >= HUGE_PAGE_NBYTES else _PAGE_NBYTES)
+        except (OSError, MemoryError, OverflowError, ValueError):
+            raise _refusal(nbytes, available_nbytes()) from None
+        self._pages[address] = pages
+        return address
+
+    def _promised(self) -> int:
+        """Bytes we mapped that hold no page yet: the system still counts them as available."""
+        try:
+            resident = int(_STATM.read_text().split()[1]) * _PAGE_NBYTES
+        except (OSError, ValueError, IndexError):
+            return 0
+        return max(0, self._large_in_use + self._cached_nbytes - resident)
+
+    def collect(self, *, wait: bool) -> None:
+        """Take back the large blocks that were freed; without `wait`, whoever holds the lock does it."""
+        while self.returned and self._lock.acquire(blocking=wait):
+            try:
+                self._collect()
+            finally:
+                self._lock.release()
+
+    def _collect(self) -> None:
+        limit = self._limit()
+        while self.returned:
+            address, nbytes = self.returned.popleft()
+            self._large_in_use -= nbytes
+            if nbytes > limit:
+                self._pages.pop(address).close()
+                continue
+            self._cached.setdefault(nbytes, []).append(address)
+            self._cached_nbytes += nbytes
+        while self._cached_nbytes > limit:
+            self._release_one()
+
+    def _limit(self) -> int:
+        if self._max_cached is None:
+            self._max_cached = os.sysconf("SC_PHYS_PAGES") * _PAGE_NBYTES // 8
+        return self._max_cached
+
+    def _release_one(self) -> None:
+        # The size least recently met goes first: dicts keep the order of insertion, and an emptied size is removed.
+        size, ready = next(iter(self._cached.items()))
+        if ready:
+            self._pages.pop(ready.pop(0)).close()
+            self._cached_nbytes -= size
+        if not ready:
+            del self._cached[size]
+
+    def _trim(self) -> None:
+        while self._cached:
+            self._release_one()
+
+    def trim(self) -> None:
+        """Give every cached large block back to the system."""
+        with self._lock:
+            self._collect()
+            self._trim()
+
+    def _small_in_use(self) -> int:
+        idle = sum(len(home.free) * home.nbytes for home in self._by_size.values() if home.nbytes <= _SMALL_LIMIT)
+        return self._carved - idle
+
+    def _note_peak(self) -> None:
+        self._peak = max(self._peak, self._large_in_use + self._small_in_use())
+
+    @property
+    def use(self) -> MemoryUse:
+        """What the allocator holds now."""
+        with self._lock:
+            self._collect()
+            small = self._small_in_use()
+            self._note_peak()
+            mapped = self._large_in_use + self._cached_nbytes + len(self._slabs) * _SLAB_NBYTES
+            return MemoryUse(small + self._large_in_use, self._peak, self._cached_nbytes + self._carved - small, mapped)
+
+    def after_fork(self) -> None:
+        """Make the lock usable in a child: the thread that held it does not exist there."""
+        self._lock = threading.Lock()
+
+
+def _refusal(asked: int, available: int) -> MemoryLimitError:
+    return MemoryLimitError(
+        f"allocate: {asked:,} bytes asked, {available:,} bytes available on this machine. "
+        "Use smaller batches or checkpointing, free tensors, or run on a machine with more memory."
+    )
+
+
+def available_nbytes() -> int:
+    """Bytes that this process may still take: what the system calls available, or what its control group leaves."""
+    available = 1 << 62
+    try:
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) << 10
+                break
+    except (OSError, ValueError):
+        pass
+    return min([available, *_cgroup_room()])
+
+
+def _cgroup_room() -> list[int]:
+    """What each control group above this process leaves: limit minus use; reclaimable file pages count as unused."""
+    rooms: list[int] = []
+    try:
+        lines = _CGROUP.read_text().splitlines()
+    except OSError:
+        return rooms
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit_name, use_name = _CGROUP_ROOT, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root, limit_name, use_name = _CGROUP_ROOT / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = root / path.strip("/")
+        while True:
+            room = _room(folder, limit_name, use_name)
+            if room is not None:
+                rooms.append(room)
+            if folder == root:
+                break
+            folder = folder.parent
+    return rooms
+
+
+def _room(folder: Path, limit_name: str, use_name: str) -> int | None:
+    try:
+        limit = int((folder / limit_name).read_text())
+        used = int((folder / use_name).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no such controller, or "max"
+        return None
+    return limit - used + int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+
+
+allocator = Allocator()
+os.register_at_fork(after_in_child=allocator.after_fork)
+
+
+def allocate(nbytes: int) -> Storage:
+    """A block from the process's allocator: at least `nbytes` bytes, 64-byte aligned, with arbitrary contents."""
+    return allocator.allocate(nbytes)

@@ -1,0 +1,129 @@
+"""From a fused group around a matrix product to the product's problem and the statements that finish each tile."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from treadle.core import float32
+from treadle.ir import Graph, Input, Node
+from treadle.ops.formula import Inliner
+from treadle.te import (
+    Buffer,
+    Fetch,
+    Store,
+    Var,
+    add,
+    coefficients,
+    cost,
+    flatten_index,
+    literal,
+    scale,
+    show_scalar,
+    unflatten_index,
+)
+
+from .matmul import Cpu, MatmulProblem, MatmulSchedule, Matrix, schedule_matmul
+
+
+@dataclass(frozen=True)
+class ProductSchedule:
+    """A decided matrix product with what follows it.
+
+    `row` and `column` are the variables in which `stores` are written: the row counts through all batches. `acc` is the
+    register that holds the sums there; with no stores the sums go straight to the one result.
+    `buffers` are the group's operands and results in the kernel's argument order; the first two are those multiplied.
+    """
+
+    matmul: MatmulSchedule
+    buffers: tuple[Buffer, ...]
+    order: tuple[int, ...]  # for every buffer, the number of the group's operand or result (results after operands)
+    row: Node
+    column: Node
+    acc: Buffer
+    stores: tuple[Store, ...]
+    flops: int
+    nbytes: int
+
+    def __str__(self) -> str:
+        lines = [f"  {s.buffer.name}[{show_scalar(s.index)}] = {show_scalar(s.value)}" for s in self.stores]
+        return "\n".join([str(self.matmul), *(["then, for every element (o, r) of the product:"] if lines else []), *lines])
+
+
+def product_of(body: Graph) -> Node:
+    """Return the matrix product of a group."""
+    return next(n for n in body.nodes() if n.op.name == "matmul")
+
+
+def operand_matrix(operand: Node, batch: tuple[int, ...]) -> tuple[Node, Matrix]:
+    """Return the input an operand is a strided view of, and its strides; axes of size 1 broadcast over the batch."""
+    base = operand
+    while not isinstance(base.op, Input):
+        base = base.args[0]
+    axes = [Var(f"a{k}", size)() for k, size in enumerate((*batch, *operand.shape[-2:]))]
+    own = axes[len(batch) - (operand.type.ndim - 2) :]
+    zero = literal(0, axes[0].dtype)
+    position = tuple(zero if size == 1 else a for a, size in zip(own, operand.shape, strict=True))
+    found: list[Node] = []
+
+    def leaf(node: Node, at: tuple[Node, ...]) -> Node | None:
+        if node is not base:
+            return None
+        found.append(flatten_index(at, base.shape))
+        return literal(0, node.dtype)
+
+    Inliner(leaf).value(operand, position)
+    strides = coefficients(found[0], axes)
+    assert strides is not None, f"{operand} is not a strided view of {base}"
+    (*outer, row, column), offset = strides
+    return base, Matrix(base.dtype, row, column, offset, tuple(outer))
+
+
+def schedule_product(body: Graph, cpu: Cpu) -> ProductSchedule:
+    """Return the schedule of a group whose one product's elements all other results follow (see `passes.fuse`)."""
+    product = product_of(body)
+    batch, (m, n), k = product.shape[:-2], product.shape[-2:], product.args[0].shape[-1]
+    left, a = operand_matrix(product.args[0], batch)
+    right, b = operand_matrix(product.args[1], batch)
+    wide = product.dtype if product.dtype.bits >= 32 else float32
+    steps = [math.prod(batch[d + 1 :]) * m * n for d in range(len(batch))]
+    problem = MatmulProblem(wide, m, n, k, a, b, Matrix(product.dtype, n, 1, 0, tuple(steps)), batch)
+    plain = body.outputs == (product,)
+    matmul = schedule_matmul(problem, cpu, fused=not plain)
+
+    inputs = body.inputs
+    first, second = inputs.index(left), inputs.index(right)
+    row, column = Var("o", math.prod((*batch, m)))(), Var("r", n)()
+    acc = Buffer("acc", product.dtype, 1, "register")
+    arguments: dict[Node, Buffer] = {}
+    order = [first, second]
+
+    def leaf(node: Node, at: tuple[Node, ...]) -> Node | None:
+        if node is product:
+            return Fetch(acc)()
+        if not isinstance(node.op, Input):
+            return None
+        if node not in arguments:
+            arguments[node] = Buffer(f"x{len(order) - 2}", node.dtype, node.type.size, "arg", len(order))
+            order.append(inputs.index(node))
+        return Fetch(arguments[node])(flatten_index(at, node.shape))
+
+    where = add(scale(row, n), column)
+    inliner = Inliner(leaf)
+    values = [] if plain else [inliner.value(node, unflatten_index(where, node.shape)) for node in body.outputs]
+    results: list[Buffer] = []
+    for number, node in enumerate(body.outputs):
+        results.append(Buffer(f"y{number}", node.dtype, node.type.size, "arg", len(order)))
+        order.append(len(inputs) + number)
+    stores = tuple(Store(buffer, where, value) for buffer, value in zip(results, values, strict=False))
+    operands = (
+        Buffer("a", left.dtype, left.type.size, "arg", 0),
+        Buffer("b", right.dtype, right.type.size, "arg", 1),
+    )
+    nbytes = sum(x.type.nbytes for x in (*inputs, *body.outputs))
+    flops = problem.flops + sum(cost(v) for v in values) * product.type.size
+    buffers = (*operands, *arguments.values(), *results)
+    return ProductSchedule(matmul, buffers, tuple(order), row, column, acc, stores, flops, nbytes)
+
+
+__all__ = ["ProductSchedule", "operand_matrix", "product_of", "schedule_product"]

@@ -1,0 +1,30 @@
+"""Tensors and the array API. Open `tensor.py` first, then `value.py` (how tensors are made), `realize.py` (computed)."""
+
+from . import random
+from .cell import Cell
+from .realize import Array, Data, Executor, Lifted, lift, set_executor
+from .tensor import Hooks, Tensor
+from .trace import Trace, set_grad_enabled, state, tracing
+from .value import Value, expect, made, node_of, realized
+
+__all__ = [
+    "Array",
+    "Cell",
+    "Data",
+    "Executor",
+    "Hooks",
+    "Lifted",
+    "Tensor",
+    "Trace",
+    "Value",
+    "expect",
+    "lift",
+    "made",
+    "node_of",
+    "random",
+    "realized",
+    "set_executor",
+    "set_grad_enabled",
+    "state",
+    "tracing",
+]

@@ -1,0 +1,424 @@
+"""Functions of the array API that work element by element, with broadcasting and promotion."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING
+
+from treadle.core import DType, DTypeError, bool_, float32
+from treadle.ir import Op
+
+from .promotion import Operand, as_tensor, cast, meet
+from .value import made, node_of
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+def _unary(name: str, x: Operand) -> Tensor:
+    tensor = as_tensor(name, x)
+    return made(Op.registry[name]()(node_of(tensor)), tensor)
+
+
+def _float_unary(name: str, x: Operand) -> Tensor:
+    """Apply a function that exists on floats only: integers and bools are taken as float32."""
+    tensor = as_tensor(name, x)
+    node = node_of(tensor)
+    return made(Op.registry[name]()(node if node.type.dtype.kind == "float" else cast(node, float32)), tensor)
+
+
+def _rounding(name: str, x: Operand) -> Tensor:
+    """Apply a rounding function; integers are whole already."""
+    tensor = as_tensor(name, x)
+    return tensor if tensor.dtype.is_integer else _unary(name, tensor)
+
+
+def _binary(name: str, x1: Operand, x2: Operand) -> Tensor:
+    (a, b), tensors, _ = meet(name, x1, x2)
+    return made(Op.registry[name]()(a, b), *tensors)
+
+
+def _float_binary(name: str, x1: Operand, x2: Operand) -> Tensor:
+    (a, b), tensors, dtype = meet(name, x1, x2)
+    if not dtype.is_float:
+        a, b = cast(a, float32), cast(b, float32)
+    return made(Op.registry[name]()(a, b), *tensors)
+
+
+def _truth(name: str, *operands: Operand) -> Tensor:
+    """Apply a function of truth values: a number counts as true when it is not 0."""
+    tensors = [as_tensor(name, x) for x in operands]
+    nodes = [node_of(t) for t in tensors]
+    return made(Op.registry[name]()(*[n if n.dtype.kind == "bool" else cast(n, bool_) for n in nodes]), *tensors)
+
+
+def require_float(what: str, dtype: DType) -> None:
+    """Raise DTypeError unless the dtype is floating point."""
+    if not dtype.is_float:
+        raise DTypeError(f"{what}: does not take {dtype.name}. Allowed: float. Convert with astype() first.")
+
+
+def add(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 + x2."""
+    return _binary("add", x1, x2)
+
+
+def subtract(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 - x2."""
+    return _binary("subtract", x1, x2)
+
+
+def multiply(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 * x2."""
+    return _binary("multiply", x1, x2)
+
+
+def divide(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 / x2; integers divide as float32."""
+    return _float_binary("divide", x1, x2)
+
+
+def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 / x2 rounded down; an integer divided by zero gives 0."""
+    return _binary("floor_divide", x1, x2)
+
+
+def remainder(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the remainder of x1 / x2, which has the sign of x2."""
+    return _binary("remainder", x1, x2)
+
+
+def pow(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 raised to x2."""
+    return _binary("pow", x1, x2)
+
+
+def maximum(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the larger of x1 and x2; NaN where either is."""
+    return _binary("maximum", x1, x2)
+
+
+def minimum(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the smaller of x1 and x2; NaN where either is."""
+    return _binary("minimum", x1, x2)
+
+
+def atan2(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the angle of the point (x2, x1), from -pi to pi."""
+    return _float_binary("atan2", x1, x2)
+
+
+def hypot(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return sqrt(x1**2 + x2**2) without overflow in between."""
+    return _float_binary("hypot", x1, x2)
+
+
+def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return log(exp(x1) + exp(x2)) without overflow in between."""
+    return _float_binary("logaddexp", x1, x2)
+
+
+def copysign(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the size of x1 with the sign of x2."""
+    return _float_binary("copysign", x1, x2)
+
+
+def nextafter(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the next number after x1 in the direction of x2."""
+    return _float_binary("nextafter", x1, x2)
+
+
+def equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether x1 == x2, element by element."""
+    return _binary("equal", x1, x2)
+
+
+def not_equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether x1 != x2, element by element."""
+    return _binary("not_equal", x1, x2)
+
+
+def less(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether x1 < x2, element by element."""
+    return _binary("less", x1, x2)
+
+
+def less_equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether x1 <= x2, element by element."""
+    return _binary("less_equal", x1, x2)
+
+
+def greater(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether x1 > x2, element by element."""
+    return _binary("greater", x1, x2)
+
+
+def greater_equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether x1 >= x2, element by element."""
+    return _binary("greater_equal", x1, x2)
+
+
+def logical_and(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether both are true."""
+    return _truth("logical_and", x1, x2)
+
+
+def logical_or(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether either is true."""
+    return _truth("logical_or", x1, x2)
+
+
+def logical_xor(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return whether exactly one is true."""
+    return _truth("logical_xor", x1, x2)
+
+
+def logical_not(x: Operand, /) -> Tensor:
+    """Return whether x is false."""
+    return _truth("logical_not", x)
+
+
+def bitwise_and(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the bits set in both."""
+    return _binary("bitwise_and", x1, x2)
+
+
+def bitwise_or(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the bits set in either."""
+    return _binary("bitwise_or", x1, x2)
+
+
+def bitwise_xor(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the bits set in exactly one."""
+    return _binary("bitwise_xor", x1, x2)
+
+
+def bitwise_invert(x: Operand, /) -> Tensor:
+    """Return x with every bit flipped; for bools, not x."""
+    return _unary("bitwise_invert", x)
+
+
+def bitwise_left_shift(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 shifted left by x2 bits."""
+    return _binary("bitwise_left_shift", x1, x2)
+
+
+def bitwise_right_shift(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 shifted right by x2 bits, keeping its sign."""
+    return _binary("bitwise_right_shift", x1, x2)
+
+
+def negative(x: Operand, /) -> Tensor:
+    """Return -x."""
+    return _unary("negative", x)
+
+
+def abs(x: Operand, /) -> Tensor:
+    """Return the absolute value of x."""
+    return _unary("abs", x)
+
+
+def sign(x: Operand, /) -> Tensor:
+    """Return -1, 0 or 1; NaN for NaN."""
+    return _unary("sign", x)
+
+
+def exp(x: Operand, /) -> Tensor:
+    """Return e**x."""
+    return _float_unary("exp", x)
+
+
+def exp2(x: Operand, /) -> Tensor:
+    """Return 2**x."""
+    return _float_unary("exp2", x)
+
+
+def expm1(x: Operand, /) -> Tensor:
+    """Return e**x - 1, exact near 0."""
+    return _float_unary("expm1", x)
+
+
+def log(x: Operand, /) -> Tensor:
+    """Return the natural logarithm of x."""
+    return _float_unary("log", x)
+
+
+def log1p(x: Operand, /) -> Tensor:
+    """Return log(1 + x), exact near 0."""
+    return _float_unary("log1p", x)
+
+
+def log2(x: Operand, /) -> Tensor:
+    """Return the logarithm of x to base 2."""
+    return _float_unary("log2", x)
+
+
+def log10(x: Operand, /) -> Tensor:
+    """Return the logarithm of x to base 10."""
+    return _float_unary("log10", x)
+
+
+def sqrt(x: Operand, /) -> Tensor:
+    """Return the square root of x."""
+    return _float_unary("sqrt", x)
+
+
+def rsqrt(x: Operand, /) -> Tensor:
+    """Return 1 / sqrt(x)."""
+    return _float_unary("rsqrt", x)
+
+
+def reciprocal(x: Operand, /) -> Tensor:
+    """Return 1 / x."""
+    return _float_unary("reciprocal", x)
+
+
+def sin(x: Operand, /) -> Tensor:
+    """Return the sine of x."""
+    return _float_unary("sin", x)
+
+
+def cos(x: Operand, /) -> Tensor:
+    """Return the cosine of x."""
+    return _float_unary("cos", x)
+
+
+def tan(x: Operand, /) -> Tensor:
+    """Return the tangent of x."""
+    return _float_unary("tan", x)
+
+
+def asin(x: Operand, /) -> Tensor:
+    """Return the angle whose sine is x."""
+    return _float_unary("asin", x)
+
+
+def acos(x: Operand, /) -> Tensor:
+    """Return the angle whose cosine is x."""
+    return _float_unary("acos", x)
+
+
+def atan(x: Operand, /) -> Tensor:
+    """Return the angle whose tangent is x."""
+    return _float_unary("atan", x)
+
+
+def sinh(x: Operand, /) -> Tensor:
+    """Return the hyperbolic sine of x."""
+    return _float_unary("sinh", x)
+
+
+def cosh(x: Operand, /) -> Tensor:
+    """Return the hyperbolic cosine of x."""
+    return _float_unary("cosh", x)
+
+
+def tanh(x: Operand, /) -> Tensor:
+    """Return the hyperbolic tangent of x."""
+    return _float_unary("tanh", x)
+
+
+def asinh(x: Operand, /) -> Tensor:
+    """Return the inverse of sinh."""
+    return _float_unary("asinh", x)
+
+
+def acosh(x: Operand, /) -> Tensor:
+    """Return the inverse of cosh."""
+    return _float_unary("acosh", x)
+
+
+def atanh(x: Operand, /) -> Tensor:
+    """Return the inverse of tanh."""
+    return _float_unary("atanh", x)
+
+
+def sigmoid(x: Operand, /) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return _float_unary("sigmoid", x)
+
+
+def erf(x: Operand, /) -> Tensor:
+    """Return the error function of x."""
+    return _float_unary("erf", x)
+
+
+def floor(x: Operand, /) -> Tensor:
+    """Return x rounded down."""
+    return _rounding("floor", x)
+
+
+def ceil(x: Operand, /) -> Tensor:
+    """Return x rounded up."""
+    return _rounding("ceil", x)
+
+
+def trunc(x: Operand, /) -> Tensor:
+    """Return x rounded towards 0."""
+    return _rounding("trunc", x)
+
+
+def round(x: Operand, /) -> Tensor:
+    """Return x rounded to the nearest whole number, halves to even."""
+    return _rounding("round", x)
+
+
+def isnan(x: Operand, /) -> Tensor:
+    """Return whether x is NaN."""
+    return _float_unary("isnan", x)
+
+
+def isinf(x: Operand, /) -> Tensor:
+    """Return whether x is infinite."""
+    return _float_unary("isinf", x)
+
+
+def isfinite(x: Operand, /) -> Tensor:
+    """Return whether x is neither NaN nor infinite."""
+    return _float_unary("isfinite", x)
+
+
+def signbit(x: Operand, /) -> Tensor:
+    """Return whether the sign of x is minus; true for -0.0."""
+    return _float_unary("signbit", x)
+
+
+def positive(x: Operand, /) -> Tensor:
+    """Return x."""
+    return as_tensor("positive", x)
+
+
+def square(x: Operand, /) -> Tensor:
+    """Return x * x."""
+    tensor = as_tensor("square", x)
+    return _binary("multiply", tensor, tensor)
+
+
+def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """Return x limited to the range from `min` to `max`; None sets no limit. The dtype is that of x."""
+    tensor = as_tensor("clip", x)
+    if isinstance(min, builtins.int | builtins.float) and isinstance(max, builtins.int | builtins.float):
+        (a, low, high), tensors, _ = meet("clip", tensor, _bound(min, tensor.dtype), _bound(max, tensor.dtype))
+        return made(Op.registry["clip"]()(a, low, high), *tensors)
+    result = tensor
+    for name, bound in (("maximum", min), ("minimum", max)):
+        if bound is not None:
+            result = _binary(name, result, _bound(bound, tensor.dtype))
+    return result
+
+
+def _bound(bound: Operand, dtype: DType) -> Operand:
+    """Return a limit that does not change the dtype of what it limits."""
+    if isinstance(bound, builtins.int | builtins.float):
+        if dtype.is_integer and isinstance(bound, builtins.float):
+            raise DTypeError(f"clip: the limit {bound} is a float, the tensor {dtype.name}. Give an integer limit.")
+        return bound
+    limit = as_tensor("clip", bound)
+    return made(cast(node_of(limit), dtype), limit)
+
+
+def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 where the condition holds, else x2."""
+    test = as_tensor("where", condition)
+    (a, b), tensors, _ = meet("where", x1, x2)
+    return made(Op.registry["where"]()(cast(node_of(test), bool_), a, b), test, *tensors)

@@ -1,0 +1,168 @@
+"""From nodes to numbers: leaves that hold data, the executor that computes the rest, and what it computed before.
+
+`executor` is the one hook of this layer: `treadle/__init__.py` sets it to the compiled one. It gets nodes and calls
+`lift` to see them as a graph over inputs, in which nothing is left of the particular data: equal programs are equal graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from treadle.core import Type, from_numpy
+from treadle.ir import Graph, Input, Node, Op, rebuilt, topological
+
+from .markers import Marker
+
+Array = np.ndarray[Any, Any]
+Executor = Callable[[Sequence[Node]], list[Array]]
+
+ALIGNMENT = 64
+
+
+class Handle:
+    """A C-contiguous array that a tensor holds; nobody writes to it again."""
+
+    __slots__ = ("address", "array", "type")
+
+    def __init__(self, array: Array) -> None:
+        assert array.flags.c_contiguous, "a handle holds contiguous data"
+        self.array = array
+        self.address: int = array.__array_interface__["data"][0]
+        self.type = Type(from_numpy(array.dtype), array.shape)
+
+    def __repr__(self) -> str:
+        return f"<{self.type!r}>"
+
+
+@dataclass(frozen=True)
+class Data(Op):
+    """A tensor whose elements are known."""
+
+    name = "data"
+    handle: Handle
+
+    def infer(self) -> Type:
+        return self.handle.type
+
+
+def data(array: Array) -> Node:
+    """Return the node of an array, which must be C-contiguous and is not copied."""
+    return Data(Handle(array))()
+
+
+def aligned_copy(array: Array) -> Array:
+    """Return a C-contiguous copy that starts at a cache line, so that no vector load crosses one needlessly."""
+    dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+    nbytes = array.size * dtype.itemsize
+    if nbytes <= ALIGNMENT:
+        return np.array(array, dtype, order="C")
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    copy = raw[start : start + nbytes].view(dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+# What was computed for nodes that must keep their history, or that other unrealised nodes still read.
+_known: WeakKeyDictionary[Node, Handle] = WeakKeyDictionary()
+
+
+def remember(node: Node, array: Array) -> Handle:
+    """Note the value of a node, so that whatever reads it does not compute it again."""
+    handle = Handle(np.ascontiguousarray(array).reshape(array.shape))
+    _known[node] = handle
+    return handle
+
+
+def bare(node: Node) -> Node:
+    """Return the node without the markers that matter to gradients only."""
+    while isinstance(node.op, Marker):
+        node = node.args[0]
+    return node
+
+
+def handle_of(node: Node) -> Handle | None:
+    """Return the data of a node if it is known."""
+    node = bare(node)
+    return node.op.handle if isinstance(node.op, Data) else _known.get(node)
+
+
+class Lifted(NamedTuple):
+    """A graph over inputs only, and the array of each input."""
+
+    graph: Graph
+    arrays: list[Array]
+
+
+class UnknownInputError(Exception):
+    """A node reads an argument of a function that is being traced: it has no value yet."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(f"{node} has no value")
+        self.node = node
+
+
+def lift(outputs: Sequence[Node]) -> Lifted:
+    """Return the program of `outputs` with known data as inputs, numbered in the order they are met."""
+    known: dict[Node, Handle] = {}
+
+    def is_known(node: Node) -> bool:
+        handle = node.op.handle if isinstance(node.op, Data) else _known.get(node)
+        if handle is not None:
+            known[node] = handle
+        return handle is not None
+
+    new: dict[Node, Node] = {}
+    arrays: list[Array] = []
+    inputs: dict[int, Node] = {}  # by identity of the handle
+    for node in topological(outputs, stop=is_known):
+        handle = known.get(node)
+        if handle is not None:
+            leaf = inputs.get(id(handle))
+            if leaf is None:
+                leaf = inputs[id(handle)] = Input(len(arrays), handle.type)()
+                arrays.append(handle.array)
+            new[node] = leaf
+        elif isinstance(node.op, Marker):
+            new[node] = new[node.args[0]]
+        elif isinstance(node.op, Input):
+            raise UnknownInputError(node)
+        else:
+            new[node] = rebuilt(node, [new[a] for a in node.args])
+    return Lifted(Graph(tuple(inputs.values()), tuple(new[n] for n in outputs)), arrays)
+
+
+def _no_executor(nodes: Sequence[Node]) -> list[Array]:
+    raise AssertionError("no executor is set: treadle/__init__.py sets tensor.realize.executor")
+
+
+executor: Executor = _no_executor
+
+
+def set_executor(function: Executor) -> Executor:
+    """Set what computes nodes; returns what it was."""
+    global executor
+    before, executor = executor, function
+    return before
+
+
+def compute(nodes: Sequence[Node]) -> list[Handle]:
+    """Return the data of nodes, computing together all that is not known."""
+    nodes = [bare(node) for node in nodes]
+    found = [handle_of(node) for node in nodes]
+    missing = list(dict.fromkeys(node for node, handle in zip(nodes, found, strict=True) if handle is None))
+    if missing:
+        made = dict(zip(missing, executor(missing), strict=True))
+        handles = {node: remember(node, array) for node, array in made.items()}
+        found = [handle or handles[node] for node, handle in zip(nodes, found, strict=True)]
+    return [handle for handle in found if handle is not None]
+
+
+def is_traced(node: Node) -> bool:
+    """Whether a node depends on an argument of a function being traced."""
+    return any(isinstance(n.op, Input) for n in topological([node], stop=lambda n: handle_of(n) is not None))
