@@ -1,4 +1,4 @@
-"""A complete machine-learning stack that one person can read: tensors, autodiff and a graph compiler to native CPU code."""
+"""A machine-learning stack that one person can read: tensors, autodiff and a graph compiler to native CPU code."""
 
 import math
 import sys

@@ -40,9 +40,8 @@ class _Variables:
 
     def results(self, nodes: Sequence[Node]) -> list[Tensor]:
         """Return nodes computed from these variables as tensors that need a gradient if what is outside does."""
-        outside = any(
-            uid not in self.uids and owner_of(uid) is not None for uid in (v.op.params()["uid"] for v in variables_of(nodes))
-        )
+        uids = {marker.op.params()["uid"] for marker in variables_of(nodes)} - self.uids
+        outside = any(owner_of(uid) is not None for uid in uids)
         depth = max((t.depth for t in self.tensors), default=0)
         return [Maker.new(n, depth + 1, outside and n.dtype.is_float) for n in nodes]
 

@@ -1,4 +1,4 @@
-"""Gradients of programs: one sweep from the outputs back, asking every op for its `vjp`. The result is a program again."""
+"""Gradients of programs: one sweep from the outputs back that asks every op for its `vjp`; the result is a program."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.ir import Const, Get, Input, Node, Op, attributed_to, topological
+from treadle.ops.base import TensorOp
 from treadle.tensor import Data
 from treadle.tensor.markers import Detach, Variable
 
@@ -15,7 +16,7 @@ LEAVES = (Const, Input, Data, Detach)
 def vjp_nodes(
     outputs: Sequence[Node], cotangents: Sequence[Node | None], wrt: Sequence[Node]
 ) -> list[Node | None]:
-    """Return the cotangent of every node in `wrt`, given those of `outputs`; None where the outputs do not depend on it.
+    """Return the cotangents of the nodes in `wrt`, given those of `outputs`; None for one they do not depend on.
 
     Contributions to one node are added in the order of the reverse sweep, which is fixed by the program: the same
     function gives the same sums in the same order.
@@ -44,9 +45,10 @@ def vjp_nodes(
             continue
         if not any(arg in live for arg in node.args):
             continue
+        assert isinstance(node.op, TensorOp), f"{node} has no gradient rule"
         with attributed_to(node.source):
-            backward = node.op.vjp(ct, node, *node.args)  # type: ignore[attr-defined]  # pyright: ignore
-        assert len(backward) == len(node.args), f"{node.op.name}.vjp returned {len(backward)} cotangents for {len(node.args)}"
+            backward = node.op.vjp(ct, node, *node.args)
+        assert len(backward) == len(node.args), f"{node.op.name}.vjp: {len(backward)} cotangents for {len(node.args)}"
         for arg, part in zip(node.args, backward, strict=True):
             if part is not None and arg in live:
                 assert part.type == arg.type, f"{node.op.name}.vjp: a cotangent of type {part.type} for {arg.type}"
@@ -68,9 +70,9 @@ def _dependents(order: Sequence[Node], wrt: set[Node]) -> set[Node]:
     """Return the nodes through which a change of `wrt` can reach later ones: floats all the way."""
     live: set[Node] = set()
     for node in order:
-        if node in wrt or any(arg in live for arg in node.args):
-            if any(t.dtype.is_float for t in node.types):
-                live.add(node)
+        reached = node in wrt or any(arg in live for arg in node.args)
+        if reached and any(t.dtype.is_float for t in node.types):
+            live.add(node)
     return live
 
 

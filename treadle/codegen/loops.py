@@ -407,7 +407,8 @@ class Writer:
                     return Stride(self.f.idiv(inner.base, op.by), 0)
                 return Stride(self.f.imod(inner.base, op.by), inner.by)
             return self.divided(op, self.spread(inner))
-        return self.value(node)
+        value = self.value(node)
+        return Stride(value, 0) if value.type.lanes == 1 else value
 
     def sum(self, node: Node) -> Stride | Value:
         """Return an affine index, adding up how its terms vary."""

@@ -99,18 +99,17 @@ class _Tiles:
         )
         return self.part(f"tile_{rows}x{vectors}", lambda name: microkernel(self.module, name, tile))
 
-    def pack_b(self, width: int, valid: int) -> Function:
+    def pack_b(self) -> Function:
         make = partial(
             pack_columns,
             dtype=self.p.b.dtype,
             wide=self.elem.with_lanes(self.s.lanes),
             row=self.p.b.row,
             column=self.p.b.column,
-            width=width,
-            valid=valid,
+            ragged=self.p.n % self.s.lanes,
             whole=self.p.k % self.s.lanes == 0 and self.s.kc % self.s.lanes == 0,
         )
-        return self.part(f"pack_b_{width}_{valid}", lambda name: make(self.module, name))
+        return self.part("pack_b", lambda name: make(self.module, name))
 
     def pack_a(self) -> Function:
         a, make = self.p.a, pack_rows if self.s.pack_a == "rows" else pack_strip
@@ -193,7 +192,7 @@ class _Tiles:
         ragged = int(missing > 0 and s.tail_vectors == 0)  # panels of full width that lack columns
         full = f.isub(whole, f.cast("zext", run.ends, "i64")) if ragged else whole
         if s.num_full_panels > ragged:
-            f.call(self.pack_b(s.width, s.width), b, run.packed_b, kc, full)
+            f.call(self.pack_b(), b, run.packed_b, kc, full, s.width, s.width)
         if not (s.tail_vectors or ragged):
             return
         width = (s.tail_vectors or s.vectors) * s.lanes
@@ -201,7 +200,8 @@ class _Tiles:
         def last() -> None:
             at = f.imul(full, s.width)
             source = f.gep(b, f.imul(at, p.b.column), storage_type(p.b.dtype))
-            f.call(self.pack_b(width, width - missing), source, f.gep(run.packed_b, f.imul(at, kc), self.elem), kc, 1)
+            target = f.gep(run.packed_b, f.imul(at, kc), self.elem)
+            f.call(self.pack_b(), source, target, kc, 1, width, width - missing)
 
         f.if_(run.ends, last)
 

@@ -82,116 +82,125 @@ def transpose(f: Function, rows: Sequence[Value]) -> list[Value]:
 
 
 def pack_columns(
-    module: Module,
-    name: str,
-    *,
-    dtype: DType,
-    wide: VType,
-    row: int,
-    column: int,
-    width: int,
-    valid: int,
-    whole: bool = False,
+    module: Module, name: str, *, dtype: DType, wide: VType, row: int, column: int, ragged: int, whole: bool = False
 ) -> Function:
-    """A function (source, target, kc, panels) that packs panels of `width` columns of B as [panel][k][width].
+    """A function (source, target, kc, panels, width, valid) that packs panels of `width` columns of B as [panel][k][width].
 
-    Only the first `valid` columns of each panel exist; the others become zero. A call with `valid < width` is for one
-    panel. `whole` promises that kc is a multiple of the lanes. Up to a vector of rows may be written past the end.
+    Of each panel `valid` columns exist; width is a multiple of the lanes, and valid too, or `ragged` more. `whole`
+    promises that kc is a multiple of the lanes. Up to a vector of rows may be written past the end.
     """
-    f = module.function(name, [("source", PTR), ("target", PTR), ("kc", I64), ("panels", I64)], internal=True)
+    counts = ("kc", "panels", "width", "valid")
+    f = module.function(name, [("source", PTR), ("target", PTR), *((x, I64) for x in counts)], internal=True)
+    writer = _Columns(f, dtype, wide, row, column, ragged, whole)
     if column == 1:
-        _copy_columns(f, dtype, wide, row, width, valid)
+        writer.copy()
     elif row == 1:
-        _turn_columns(f, dtype, wide, column, (width, valid), whole=whole)
+        writer.turn()
     else:
-        _gather_columns(f, dtype, wide, (row, column), width, valid)
+        writer.gather()
     f.ret()
     return f
 
 
-def _copy_columns(f: Function, dtype: DType, wide: VType, row: int, width: int, valid: int) -> None:
-    source, target, kc, panels = f.params
-    kind, lanes = storage_type(dtype), wide.lanes
-    stride = f.imul(kc, width)
+class _Columns:
+    """The three ways to pack columns: copy rows, turn square blocks, or take element by element."""
 
-    def some_rows(k: Value, count: int) -> None:
-        start = f.gep(source, f.imul(k, row), kind)
-        end = f.gep(target, f.imul(k, width), wide.with_lanes(1))
+    def __init__(
+        self, f: Function, dtype: DType, wide: VType, row: int, column: int, ragged: int, whole: bool
+    ) -> None:
+        self.f, self.dtype, self.wide, self.one = f, dtype, wide, wide.with_lanes(1)
+        self.row, self.column, self.ragged, self.whole = row, column, ragged, whole
+        self.kind, self.lanes = storage_type(dtype), wide.lanes
+        self.source, self.target, self.kc, self.panels, self.width, self.valid = f.params
+        self.full = f.and_(self.valid, -self.lanes)
+
+    def load(self, pointer: Value, mask: Value | None = None) -> Value:
+        return load_wide(self.f, pointer, self.dtype, self.wide, mask)
+
+    def panel(self, p: Value) -> tuple[Value, Value]:
+        """Where a panel comes from and goes to."""
+        f = self.f
+        columns = f.imul(p, self.width)
+        s = f.gep(self.source, f.imul(columns, self.column), self.kind)
+        return s, f.gep(self.target, f.imul(columns, self.kc), self.one)
+
+    def elements(self, s: Value, t: Value, first: Value, k: Value) -> None:
+        """Row k from column `first` on, one element at a time; zeros where columns are missing."""
+        f = self.f
+        s, t = f.gep(s, f.imul(k, self.row), self.kind), f.gep(t, f.imul(k, self.width), self.one)
+
+        def element(j: Value, _: tuple[Value, ...]) -> None:
+            value = load_wide(f, f.gep(s, f.imul(j, self.column), self.kind), self.dtype, self.one)
+            f.store(value, f.gep(t, j, self.one))
+
+        f.loop(first, self.valid, 1, [], element)
+        f.loop(self.valid, self.width, 1, [], lambda j, _: f.store(const(0, self.one), f.gep(t, j, self.one)))
+
+    def gather(self) -> None:
+        f = self.f
 
         def panel(p: Value, _: tuple[Value, ...]) -> None:
-            s = f.gep(start, f.imul(p, width), kind)
-            t = f.gep(end, f.imul(p, stride), wide.with_lanes(1))
-            for q in range(count):
-                for at in range(0, width, lanes):
-                    mask = f.lane_mask(valid - at, lanes) if at + lanes > valid else None
-                    value = (
-                        load_wide(f, f.gep(s, q * row + at, kind), dtype, wide, mask) if at < valid else const(0, wide)
-                    )
-                    f.store(value, f.gep(t, q * width + at, wide.with_lanes(1)))
+            s, t = self.panel(p)
+            f.loop(0, self.kc, 1, [], lambda k, _: self.elements(s, t, const(0, I64), k))
 
-        f.loop(0, panels, 1, [], panel)
+        f.loop(0, self.panels, 1, [], panel)
 
-    many = 4
-    main = f.and_(kc, -many)
-    f.loop(0, main, many, [], lambda k, _: some_rows(k, many))
-    f.loop(main, kc, 1, [], lambda k, _: some_rows(k, 1))
+    def copy(self) -> None:
+        """Several rows at a time across all panels, so that B is read along its rows."""
+        f, many = self.f, 4
+        mask = f.lane_mask(self.ragged, self.lanes)
 
+        def rows(k: Value, count: int) -> None:
+            def panel(p: Value, _: tuple[Value, ...]) -> None:
+                s0, t0 = self.panel(p)
+                s, t = f.gep(s0, f.imul(k, self.row), self.kind), f.gep(t0, f.imul(k, self.width), self.one)
 
-def _turn_columns(f: Function, dtype: DType, wide: VType, column: int, widths: tuple[int, int], *, whole: bool) -> None:
-    width, valid = widths
-    source, target, kc, panels = f.params
-    kind, lanes = storage_type(dtype), wide.lanes
-    stride = f.imul(kc, width)
+                def vector(v: Value, mask: Value | None) -> None:
+                    to = f.gep(t, v, self.one)
+                    for q in range(count):
+                        f.store(self.load(f.gep(s, f.iadd(v, q * self.row), self.kind), mask), to)
+                        to = f.gep(to, self.width, self.one)
 
-    def block(s: Value, t: Value, k: Value, count: int) -> None:
-        """Turn `count` columns; rows from kc on are written too, where the next panel or spare memory is."""
-        mask = None if whole else f.lane_mask(f.isub(kc, k), lanes)
-        rows = [load_wide(f, f.gep(s, q * column, kind), dtype, wide, mask) for q in range(count)]
-        turned = transpose(f, [*rows, *[const(0, wide)] * (lanes - count)])
-        for q, value in enumerate(turned):
-            f.store(value, f.gep(t, q * width, wide.with_lanes(1)))
+                f.loop(0, self.full, self.lanes, [], lambda v, _: vector(v, None))
+                if self.ragged:
+                    f.if_(f.icmp("slt", self.full, self.valid), lambda: vector(self.full, mask))
 
-    def panel(p: Value, _: tuple[Value, ...]) -> None:
-        s0 = f.gep(source, f.imul(p, width * column), kind)
-        t0 = f.gep(target, f.imul(p, stride), wide.with_lanes(1))
+            f.loop(0, self.panels, 1, [], panel)
 
-        def rows(k: Value, _: tuple[Value, ...]) -> None:
-            s, t = f.gep(s0, k, kind), f.gep(t0, f.imul(k, width), wide.with_lanes(1))
+        main = f.and_(self.kc, -many)
+        f.loop(0, main, many, [], lambda k, _: rows(k, many))
+        f.loop(main, self.kc, 1, [], lambda k, _: rows(k, 1))
 
-            def vector(v: Value, _: tuple[Value, ...]) -> None:
-                block(f.gep(s, f.imul(v, column), kind), f.gep(t, v, wide.with_lanes(1)), k, lanes)
+    def turn(self) -> None:
+        """Square blocks through registers. Rows from kc on are written too, where the next panel or spare memory is."""
+        f, lanes = self.f, self.lanes
 
-            full = valid // lanes * lanes
-            f.loop(0, full, lanes, [], vector)
-            if valid > full:
-                block(f.gep(s, full * column, kind), f.gep(t, full, wide.with_lanes(1)), k, valid - full)
+        def block(s: Value, t: Value, k: Value, count: int) -> None:
+            mask = None if self.whole else f.lane_mask(f.isub(self.kc, k), lanes)
+            rows = [self.load(f.gep(s, q * self.column, self.kind), mask) for q in range(count)]
+            for value in transpose(f, [*rows, *[const(0, self.wide)] * (lanes - count)]):
+                f.store(value, t)
+                t = f.gep(t, self.width, self.one)
 
-        f.loop(0, kc, lanes, [], rows)
+        def panel(p: Value, _: tuple[Value, ...]) -> None:
+            s0, t0 = self.panel(p)
 
-    f.loop(0, panels, 1, [], panel)
+            def rows(k: Value, _: tuple[Value, ...]) -> None:
+                s, t = f.gep(s0, k, self.kind), f.gep(t0, f.imul(k, self.width), self.one)
 
+                def vector(v: Value, _: tuple[Value, ...]) -> None:
+                    block(f.gep(s, f.imul(v, self.column), self.kind), f.gep(t, v, self.one), k, lanes)
 
-def _gather_columns(f: Function, dtype: DType, wide: VType, strides: tuple[int, int], width: int, valid: int) -> None:
-    source, target, kc, panels = f.params
-    kind, one = storage_type(dtype), wide.with_lanes(1)
-    row, column = strides
+                f.loop(0, self.full, lanes, [], vector)
 
-    def panel(p: Value, _: tuple[Value, ...]) -> None:
-        s0 = f.gep(source, f.imul(p, width * column), kind)
-        t0 = f.gep(target, f.imul(p, f.imul(kc, width)), one)
+            f.loop(0, self.kc, lanes, [], rows)
+            if self.ragged:
+                f.if_(f.icmp("slt", self.full, self.valid), lambda: rest(s0, t0))
 
-        def rows(k: Value, _: tuple[Value, ...]) -> None:
-            s, t = f.gep(s0, f.imul(k, row), kind), f.gep(t0, f.imul(k, width), one)
+        def rest(s: Value, t: Value) -> None:
+            f.loop(0, self.kc, 1, [], lambda k, _: self.elements(s, t, self.full, k))
 
-            def element(j: Value, _: tuple[Value, ...]) -> None:
-                f.store(load_wide(f, f.gep(s, f.imul(j, column), kind), dtype, one), f.gep(t, j, one))
-
-            f.loop(0, valid, 1, [], element)
-            f.loop(valid, width, 1, [], lambda j, _: f.store(const(0, one), f.gep(t, j, one)))
-
-        f.loop(0, kc, 1, [], rows)
-
-    f.loop(0, panels, 1, [], panel)
+        f.loop(0, self.panels, 1, [], panel)
 
 
 def pack_rows(module: Module, name: str, *, dtype: DType, wide: VType, row: int, column: int, pitch: int) -> Function:

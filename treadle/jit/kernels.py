@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from treadle.codegen import toolchain
 from treadle.codegen.cache import object_code
@@ -17,6 +17,7 @@ from treadle.ops.base import Elementwise
 from treadle.ops.fused import Fused
 from treadle.schedule.loops import schedule_loops
 from treadle.schedule.product import product_of, schedule_product
+from treadle.schedule.scatter import schedule_scatter
 from treadle.te import Fetch, For, Stmt, Store
 
 
@@ -74,13 +75,23 @@ def _loops(body: Graph, target: Target) -> Kernel:
         _name(body),
         "loop",
         str(schedule),
-        lambda symbol: emit_nest(nest, symbol),
+        partial(emit_nest, nest),
         tuple(range(len(nest.buffers))),
         schedule.num_tiles,
         scratch_nbytes(nest),
         schedule.flops,
         schedule.nbytes,
         _in_place(body, stores) if elementwise else frozenset(),
+    )
+
+
+def _scatter(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_scatter(body, target)
+    nest = schedule.nest
+    emit = partial(emit_nest, nest)
+    count = len(body.inputs) + 1
+    return Kernel(
+        _name(body), "scatter", str(schedule), emit, tuple(range(count)), schedule.num_tiles, 0, schedule.flops, schedule.nbytes, frozenset()
     )
 
 
@@ -103,7 +114,7 @@ def _matmul(body: Graph, target: Target) -> Kernel:
     )
 
 
-_BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {"loop": _loops, "matmul": _matmul}
+_BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {"loop": _loops, "matmul": _matmul, "scatter": _scatter}
 
 
 def _in_place(body: Graph, stores: list[Store], number: dict[int, int] | None = None) -> frozenset[tuple[int, int]]:

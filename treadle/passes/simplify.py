@@ -76,7 +76,7 @@ def _joined(name: str, *, outer: str) -> Callable[[Match], Node]:
 
 
 # For floats equal means equal bits: x + 0 is not x (-0.0 + 0 is 0.0), x - 0 and x + -0.0 are. A rule that may
-# change a rounding or a special value says fast_math. Two of them only round better, and say so.
+# change a rounding or a special value says fast_math. Three round better, and say so.
 RULES: tuple[Rule, ...] = (
     # neutral elements
     Rule("mul-one", x * 1, x),
@@ -115,8 +115,8 @@ RULES: tuple[Rule, ...] = (
     Rule("div-into-one", 1 / x, call("reciprocal", x)),
     Rule("reciprocal-sqrt", call("reciprocal", call("sqrt", x)), call("rsqrt", x)),
     Rule("pow-two", x**2, x * x),  # rounds better: the product is the nearest number, a power need not be
-    Rule("pow-half", x**0.5, _root),  # rounds better, as above
-    Rule("pow-minus-one", x**-1, call("reciprocal", x), when=_is_float("x")),
+    Rule("pow-half", x**0.5, _root),  # rounds better
+    Rule("pow-minus-one", x**-1, call("reciprocal", x), when=_is_float("x")),  # rounds better
     # where rounding and special values may change
     Rule("add-zero", x + 0, x, fast_math=True),
     Rule("pow-three", x**3, x * x * x, fast_math=True),

@@ -303,7 +303,7 @@ def schedule_matmul(problem: MatmulProblem, cpu: Cpu, *, fused: bool = False) ->
     if swapped:
         problem = settle_strides(problem.transposed)
     along_k = problem.b.row == 1 and (problem.b.column != 1 or problem.n == 1)
-    if problem.m <= _MOST_DOT_ROWS and along_k and problem.k >= lanes:
+    if problem.m <= _MOST_DOT_ROWS and along_k and problem.k >= 4 * lanes:
         return _schedule_dots(problem, cpu, swapped=swapped, fold=fold)
     return _schedule_tiles(problem, cpu, swapped=swapped, fold=fold, fused=fused)
 
@@ -367,9 +367,7 @@ def _shapes(problem: MatmulProblem, cpu: Cpu, pack_a: PackA, pack_b: PackB) -> I
         most = min((cpu.num_vector_registers - 1 - vectors) // vectors, ways, 14)
         if most < 1:
             continue
-        cycles, kernels = 0.0, 0
-        heights = balanced(problem.m, most)
-        for panels, width in ((needed // vectors, vectors), (1, needed % vectors)):
+XX        for panels, width in ((needed // vectors, vectors), (1, needed % vectors)):
             for count, height in heights:
                 if panels and width:
                     kernels += 1

@@ -1,4 +1,4 @@
-"""Tensors and the array API. Open `tensor.py` first, then `value.py` (how tensors are made), `realize.py` (computed)."""
+"""Tensors and the array API. Open `tensor.py` first, then `value.py` (tensors made), `realize.py` (computed)."""
 
 from . import random
 from .cell import Cell

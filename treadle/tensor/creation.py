@@ -12,7 +12,7 @@ from treadle.ir import Node, Number, Op, constant
 
 from . import realize
 from .manipulation import Shape, broadcast_to, expand_dims, reshape, stack, whole_shape
-from .promotion import ArrayLike, Operand, as_tensor, cast, integer_range, scalar
+from .promotion import ArrayLike, Operand, as_tensor, cast, integer_range, is_array, is_sequence, scalar
 from .value import Maker, Value, made, node_of
 
 if TYPE_CHECKING:
@@ -65,18 +65,19 @@ def asarray(
 
 
 def _holds_tensors(obj: Any) -> bool:
-    return isinstance(obj, list | tuple) and any(isinstance(i, Value) or _holds_tensors(i) for i in obj)  # pyright: ignore
+    return is_sequence(obj) and any(isinstance(item, Value) or _holds_tensors(item) for item in obj)
 
 
 def _array(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[Any, Any]:
-    if isinstance(obj, np.ndarray):
+    array: realize.Array
+    if is_array(obj):
         array = obj
-    elif isinstance(obj, np.generic):
-        array = np.asarray(obj)
     elif hasattr(obj, "__dlpack__"):
         array = _from_dlpack(obj)
-    elif hasattr(obj, "__array__") or isinstance(obj, memoryview | bytearray | bytes):
-        array = np.asarray(obj) if hasattr(obj, "__array__") else np.frombuffer(obj, np.uint8)
+    elif isinstance(obj, memoryview | bytearray | bytes):
+        array = np.frombuffer(obj, np.uint8) if isinstance(obj, bytes | bytearray) else np.asarray(obj)
+    elif hasattr(obj, "__array__"):
+        array = np.asarray(obj)
     else:
         return _of_numbers(obj, dtype, copy)
     from_numpy(array.dtype)
@@ -139,11 +140,10 @@ def _of_numbers(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[
 
 def _only_python(obj: Any) -> bool:
     """Whether nested sequences end in Python numbers, looking at the first of each."""
-    while isinstance(obj, list | tuple):
-        if not obj:
-            return True
-        obj = obj[0]  # pyright: ignore[reportUnknownVariableType]
-    return isinstance(obj, bool | int | float | range)
+    first: Any = obj
+    while is_sequence(first) and first:
+        first = first[0]
+    return isinstance(first, bool | int | float | range | list | tuple)
 
 
 def from_dlpack(x: Any, /, *, device: object | None = None, copy: bool | None = None) -> Tensor:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import ml_dtypes
 import numpy as np
 
-from treadle.core import DType, DTypeError, as_dtype, promote
+from treadle.core import DType, DTypeError, as_dtype, bfloat16, promote
 
-from .promotion import Operand, as_tensor, cast, integer_range, result_type
+from .promotion import Operand, as_tensor, cast, integer_range, is_sequence, result_type
 from .value import Value, made, node_of
 
 if TYPE_CHECKING:
@@ -66,7 +65,10 @@ def finfo(type: object, /) -> FloatInfo:
     dtype = _dtype_of(type)
     if not dtype.is_float:
         raise DTypeError(f"finfo: {dtype.name} is not floating point. Use iinfo() for integers.")
-    info = ml_dtypes.finfo(dtype.numpy) if dtype.name == "bfloat16" else np.finfo(dtype.numpy)
+    if dtype is bfloat16:  # float32 without the lower half
+        high = (2 - 2**-7) * 2.0**127
+        return FloatInfo(16, 2.0**-7, high, -high, 2.0**-126, dtype)
+    info = np.finfo(dtype.numpy)
     return FloatInfo(
         dtype.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype
     )
@@ -94,8 +96,8 @@ _KINDS = {
 
 def isdtype(dtype: object, kind: object) -> bool:
     """Whether a dtype is of a kind: a dtype, one of the array API's kind names, or a tuple of those."""
-    if isinstance(kind, tuple):
-        return any(isdtype(dtype, k) for k in kind)  # pyright: ignore[reportUnknownVariableType]
+    if is_sequence(kind):
+        return any(isdtype(dtype, k) for k in kind)
     if isinstance(kind, str) and kind in _KINDS:
         return as_dtype(dtype).kind in _KINDS[kind]
     if isinstance(kind, DType):

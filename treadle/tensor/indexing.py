@@ -1,8 +1,8 @@
 """`x[key]` and `x.at[key]`: every index is a slice, then a reshape, then at most one gather along one merged axis.
 
 Integer arrays follow NumPy's rules: they broadcast against each other, and the axes they make stand where they were, or
-in front when a slice stands between them. A boolean array counts as the integer arrays of its true places, so its values
-must be known.
+in front when a slice stands between them. A boolean array counts as the integer arrays of its true places, so its
+values must be known.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from treadle.ir import Node, Op, constant, user_source
 
 from . import realize
 from .manipulation import permuted, reshaped, sliced
-from .promotion import Operand, as_tensor, cast, integer_range
+from .promotion import Operand, as_tensor, cast, integer_range, is_array
 from .value import Value, made, node_of, realized
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def getitem(x: Tensor, key: Key) -> Tensor:
 
 def parse(x: Tensor, key: Key) -> Index:
     """Return the index a key means for x; raise where it does not fit."""
-    items = _expanded(x, list(key) if isinstance(key, tuple) else [key])
+    items = _expanded(x, _items(key))
     with_arrays = any(isinstance(i, Value) for i in items)
     starts, sizes, steps, view = list[int](), list[int](), list[int](), list[int]()
     arrays: list[tuple[int, Tensor]] = []
@@ -98,8 +98,12 @@ def parse(x: Tensor, key: Key) -> Index:
     )
 
 
+def _items(key: Any) -> list[Any]:
+    return list(key) if type(key) is tuple else [key]
+
+
 def _expanded(x: Tensor, given: list[Any]) -> list[Any]:
-    """Return one of int, slice, None, integer tensor per axis of x (None besides): ellipsis and masks are spelled out."""
+    """Return an int, slice or integer tensor for every axis of x, and None between: ellipsis and masks spelled out."""
     items: list[Any] = []
     for item in given:
         items.extend(_item(item))
@@ -144,9 +148,8 @@ def _item(item: Any) -> list[Any]:
     if hasattr(item, "__index__") and not isinstance(item, Value | np.ndarray):
         return [int(item.__index__())]
     if isinstance(item, list | tuple | range):
-        item = np.asarray(item)
-        item = item.astype(np.int64) if item.size == 0 else item
-    if not isinstance(item, Value | np.ndarray):
+        return _item(_listed(item))  # pyright: ignore[reportUnknownArgumentType]  # anything: NumPy judges it
+    if not isinstance(item, Value) and not is_array(item):
         raise IndexRangeError(
             f"index: {item!r} is not an index. Allowed: integers, slices, ..., None, and integer or boolean arrays."
         )
@@ -159,6 +162,11 @@ def _item(item: Any) -> list[Any]:
             "astype()."
         )
     return [tensor]
+
+
+def _listed(item: Any) -> realize.Array:
+    array = np.asarray(item)
+    return array.astype(np.int64) if array.size == 0 else array
 
 
 def positions_of(mask: Tensor) -> list[_Masked]:
@@ -182,15 +190,21 @@ def _shown(given: Sequence[Any]) -> str:
     def one(item: Any) -> str:
         if item is Ellipsis:
             return "..."
-        if isinstance(item, slice):
-            ends = [item.start, item.stop] + ([] if item.step is None else [item.step])
-            return ":".join("" if e is None else str(e) for e in ends)
-        return repr(item.node.type) if isinstance(item, Value) and hasattr(item, "node") else str(item)
+        if isinstance(item, Value):
+            return repr(item.read().node.type)
+        if not isinstance(item, slice):
+            return str(item)
+        return _ends(item)
 
     return f"[{', '.join(one(i) for i in given)}]"
 
 
-def _range(item: slice, size: int) -> tuple[int, int, int]:
+def _ends(item: Any) -> str:
+    ends = [item.start, item.stop] + ([] if item.step is None else [item.step])
+    return ":".join("" if e is None else str(e) for e in ends)
+
+
+def _range(item: Any, size: int) -> tuple[int, int, int]:
     try:
         start, stop, step = item.indices(size)
     except TypeError:
@@ -280,17 +294,16 @@ def _linear(positions: list[Node], sizes: list[int]) -> Node:
     """Return positions along the joined axis; where one of the parts is out of range, so is the result."""
     ops = Op.registry
     shape = broadcast_shapes("index", *[p.shape for p in positions])
-    total: Node | None = None
+    total: Node = constant(0, int64)
     bad: Node | None = None
     for node, size in zip(positions, sizes, strict=True):
         wide = cast(node, int64)
-        total = wide if total is None else total * size + wide
+        total = wide if node is positions[0] else total * size + wide
         if realize.handle_of(node) is None:
             outside = ops["logical_or"]()(
                 ops["less"]()(wide, constant(0, int64)), ops["greater_equal"]()(wide, constant(size, int64))
             )
             bad = outside if bad is None else ops["logical_or"]()(bad, outside)
-    assert total is not None
     if bad is not None:
         total = ops["where"]()(bad, constant(-1, int64), total)
     return total if total.shape == shape else ops["broadcast_to"](shape)(total)
@@ -311,7 +324,7 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
-    """Return, for every place of `indices`, the element of x there with the position on `axis` replaced by the index."""
+    """Return for every place of `indices` the element of x there, its position on `axis` replaced by the index."""
     tensor, index = as_tensor("take_along_axis", x), as_tensor("take_along_axis", indices)
     at = normalize_axis("take_along_axis", axis, tensor.ndim)
     if not index.dtype.is_integer:
@@ -323,8 +336,8 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
         )
     ops = Op.registry
     node, positions = node_of(tensor), _normalised(tensor, index, tensor.shape[at])
-    others = [1 if a == at else n for a, n in enumerate(index.shape)]
-    common = broadcast_shapes("take_along_axis", tuple(others), tuple(1 if a == at else n for a, n in enumerate(node.shape)))
+    others = [tuple(1 if a == at else n for a, n in enumerate(shape)) for shape in (index.shape, node.shape)]
+    common = broadcast_shapes("take_along_axis", *others)
     wanted = tuple(node.shape[at] if a == at else n for a, n in enumerate(common))
     node = node if node.shape == wanted else ops["broadcast_to"](wanted)(node)
     wanted = tuple(index.shape[at] if a == at else n for a, n in enumerate(common))
@@ -382,7 +395,7 @@ class Place:
     def _mask(self) -> Tensor | None:
         """Return the key when it is one mask of all of x: its values need not be known."""
         key = self._key
-        if isinstance(key, Value | np.ndarray):
+        if isinstance(key, Value) or is_array(key):
             tensor = as_tensor("at", key)
             if tensor.dtype is bool_ and tensor.shape == self._x.shape:
                 return tensor

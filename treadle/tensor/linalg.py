@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def matmul(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the matrix product; a vector on the left counts as a row, on the right as a column; batch axes broadcast."""
+    """Return the matrix product; a vector counts as a row on the left, as a column on the right; batches broadcast."""
     (a, b), tensors, _ = meet("matmul", as_tensor("matmul", x1), as_tensor("matmul", x2))
     if not a.shape or not b.shape:
         raise ShapeError(

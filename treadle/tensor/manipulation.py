@@ -200,7 +200,7 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 def split(x: Operand, sizes: int | Sequence[int], /, *, axis: int = 0) -> tuple[Tensor, ...]:
-    """Return consecutive parts of x along an axis: of size `sizes` each (the last may be smaller), or of the sizes given."""
+    """Return consecutive parts of x along an axis: of one size (the last may be smaller), or of the sizes given."""
     tensor = as_tensor("split", x)
     at = normalize_axis("split", axis, tensor.ndim)
     if tensor.ndim == 0:
@@ -306,8 +306,8 @@ def pad(x: Operand, widths: int | Sequence[int] | Sequence[Sequence[int]], /, *,
     low, high = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
     if not any(low) and not any(high):
         return tensor
-    number = value if tensor.dtype.is_float else int(value)
-    return made(Op.registry["pad"](low, high, float(number) if tensor.dtype.is_float else number)(node_of(tensor)), tensor)
+    fill = float(value) if tensor.dtype.is_float else int(value)
+    return made(Op.registry["pad"](low, high, fill)(node_of(tensor)), tensor)
 
 
 def _pairs(widths: int | Sequence[int] | Sequence[Sequence[int]], ndim: int) -> list[tuple[int, int]]:

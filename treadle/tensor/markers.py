@@ -1,4 +1,4 @@
-"""Two identities that matter to gradients only: a variable, whose gradient is asked for, and a value cut off from it."""
+"""Two identities that matter to gradients only: a variable, whose gradient is asked for, and a value cut off."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Marker(TensorOp):
 
 @dataclass(frozen=True)
 class Variable(Marker):
-    """x, as the variable number `uid`: gradients with respect to it do not mix with those of an equal value elsewhere."""
+    """x as the variable number `uid`: its gradient does not mix with that of an equal value elsewhere."""
 
     name = "variable"
     uid: int

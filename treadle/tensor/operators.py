@@ -578,7 +578,7 @@ class Operators(Value):
         return manipulation.permute_dims(self, _shape(axes))
 
     def transpose(self, *axes: builtins.int | Shape) -> Tensor:
-        """Return it with two axes exchanged (PyTorch), or, for a tuple of axes or none, reordered or reversed (NumPy)."""
+        """Return it with two axes exchanged (PyTorch); with a tuple of axes, or none, reordered or reversed (NumPy)."""
         if len(axes) == 2 and builtins.all(isinstance(a, builtins.int) for a in axes):
             first, second = _shape(axes)
             return manipulation.swapaxes(self, first, second)

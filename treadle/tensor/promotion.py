@@ -1,13 +1,13 @@
 """Operands of array functions: what may stand beside a tensor, and the dtype they meet in.
 
-Tensors promote by the array API's table. Python numbers have no dtype of their own: they take the tensor's, except that a
-float beside integers gives float32 and an int beside bools gives int64. NumPy scalars count as Python numbers.
+Tensors promote by the array API's table. Python numbers have no dtype of their own: they take the tensor's, except that
+a float beside integers gives float32 and an int beside bools gives int64. NumPy scalars count as Python numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from treadle.ir import Node, Op, constant
 from . import realize
 from .value import Maker, Number, Value, node_of
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tensor import Tensor
 
@@ -25,27 +24,34 @@ Operand = Value | Number | np.ndarray[Any, Any] | np.generic
 ArrayLike = Any  # what asarray takes: nested sequences of numbers besides operands
 
 
+def is_array(x: object) -> TypeGuard[realize.Array]:
+    """Whether it is a NumPy array."""
+    return isinstance(x, np.ndarray)
+
+
+def is_sequence(x: object) -> TypeGuard[Sequence[Any]]:
+    """Whether it is a list or a tuple."""
+    return isinstance(x, list | tuple)
+
+
 def as_tensor(what: str, x: object) -> Tensor:
     """Return the tensor of an operand; numbers become 0-d tensors of their default dtype."""
     if isinstance(x, Value):
         return x.read()
-    if isinstance(x, np.ndarray):
-        return Maker.new(realize.data(realize.aligned_copy(_supported(x))), 0, False)
+    if is_array(x):
+        from_numpy(x.dtype)
+        return Maker.new(realize.data(realize.aligned_copy(x)), 0, False)
     if isinstance(x, bool | int | float):
         return Maker.new(constant(x, _default(what, x)), 0, False)
-    if isinstance(x, np.generic):
-        return as_tensor(what, x.item())
+    number = scalar(x)
+    if number is not None:
+        return as_tensor(what, number)
     if hasattr(x, "__array__"):
         return as_tensor(what, np.asarray(x))
     raise DTypeError(
         f"{what}: cannot take a {type(x).__name__} as an operand. Allowed: tensors, parameters, Python numbers and "
         "NumPy arrays. Convert other data with td.asarray() first."
     )
-
-
-def _supported(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    from_numpy(array.dtype)
-    return array
 
 
 def _default(what: str, x: Number) -> DType:
@@ -60,11 +66,15 @@ def scalar(x: object) -> Number | None:
     """Return the Python number an operand is, if it is one."""
     if isinstance(x, bool | int | float):
         # A NumPy float64 is a Python float by inheritance; it must not bring its dtype along.
-        return x.item() if isinstance(x, np.generic) else x
+        return float(x) if type(x) is np.float64 else x
     if isinstance(x, np.generic) and not isinstance(x, np.complexfloating):
-        value = x.item()
-        return value if isinstance(value, bool | int | float) else float(value)
+        return _python_number(x)
     return None
+
+
+def _python_number(x: Any) -> Number:
+    value = x.item()
+    return value if isinstance(value, bool | int | float) else float(value)
 
 
 def scalar_dtype(what: str, x: Number, beside: DType) -> DType:

@@ -1,7 +1,8 @@
 """From nodes to numbers: leaves that hold data, the executor that computes the rest, and what it computed before.
 
 `executor` is the one hook of this layer: `treadle/__init__.py` sets it to the compiled one. It gets nodes and calls
-`lift` to see them as a graph over inputs, in which nothing is left of the particular data: equal programs are equal graphs.
+`lift` to see them as a graph over inputs, in which nothing is left of the particular data: equal programs are equal
+graphs.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Return the variance along axes (all when None): the sum of squared distances from the mean over N - correction."""
+    """Return the variance along axes (all when None): squared distances from the mean, summed, over N - correction."""
     tensor = as_tensor("var", x)
     axes = normalize_axes("var", axis, tensor.ndim)
     return made(Op.registry["var"](axes, float(correction), keepdims)(_as_float(tensor)), tensor)

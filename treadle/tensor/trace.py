@@ -1,4 +1,4 @@
-"""What is different while a function is being traced or gradients are off: the current trace and two thread-local flags.
+"""What is different while a function is being traced or gradients are off: two thread-local flags.
 
 A trace stands between cells and their values: `jit` sets one, so that cells read become inputs and cells written become
 outputs of the program being made.

@@ -51,8 +51,7 @@ def made(node: Node, *operands: Tensor) -> Tensor:
     depth = 0
     needs_grad = False
     for operand in operands:
-        if operand.depth > depth:
-            depth = operand.depth
+        depth = max(depth, operand.depth)
         if operand.requires_grad:
             needs_grad = True
     tensor = Maker.new(node, depth + 1, needs_grad and state.grad_enabled and node.type.dtype.kind == "float")
