@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,42 +22,59 @@ def call(address: int, buffers: Sequence[np.ndarray[Any, Any]], lo: int, hi: int
     _KERNEL(address)(slots, args, lo, hi, scratch)
 
 
+@dataclass(frozen=True)
+class Formula:
+    """`out[i] = emit(f, [a[i], b[i], ...])` for operands of `dtypes`."""
+
+    emit: Callable[[Function, list[Value]], Value]
+    dtypes: Sequence[DType]
+    out: DType
+    lanes: int
+
+
 class Elementwise:
-    """A compiled kernel `out[i] = emit(f, [a[i], b[i], ...])`; lengths are padded to whole vectors."""
+    """A kernel of a formula, loaded; lengths are padded to whole vectors."""
 
-    def __init__(
-        self,
-        emit: Callable[[Function, list[Value]], Value],
-        dtypes: Sequence[DType],
-        out: DType,
-        lanes: int,
-        *,
-        portable: bool = False,
-    ) -> None:
-        machine = target.host()
-        module = Module("test", None if portable else machine)
-        f = module.kernel("kernel")
-        buffers = [f.buffer(k) for k in range(len(dtypes) + 1)]
-
-        def body(i: Value, _: tuple[Value, ...]) -> None:
-            values = [load_lanes(f, b, i, d, lanes) for b, d in zip(buffers, dtypes, strict=False)]
-            store_lanes(f, emit(f, values), buffers[-1], i, out)
-
-        f.loop(f.params[2], f.params[3], lanes, (), body)
-        f.ret()
-        self.code = toolchain.compile_object(str(module), machine)
-        self._library = toolchain.load([self.code], ["kernel"])
-        self._dtypes, self._out, self._lanes = dtypes, out, lanes
+    def __init__(self, formula: Formula, library: toolchain.Library, name: str) -> None:
+        self._formula, self._library, self._name = formula, library, name
 
     def __call__(self, *arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        n = len(arrays[0])
-        padded = -(-n // self._lanes) * self._lanes
-        inputs = [np.ones(padded, d.numpy) for d in self._dtypes]
+        n, lanes = len(arrays[0]), self._formula.lanes
+        padded = -(-n // lanes) * lanes
+        inputs = [np.ones(padded, d.numpy) for d in self._formula.dtypes]
         for to, given in zip(inputs, arrays, strict=True):
             to[:n] = given
-        result = np.zeros(padded, self._out.numpy)
-        call(self._library.address("kernel"), [*inputs, result], 0, padded)
+        result = np.zeros(padded, self._formula.out.numpy)
+        call(self._library.address(self._name), [*inputs, result], 0, padded)
         return result[:n]
+
+
+def compile_all(formulas: dict[str, Formula], *, portable: bool = False) -> dict[str, Elementwise]:
+    """The kernels of formulas, compiled as one module for `config.cpu`; portable: the module is not told the CPU."""
+    machine = target.host()
+    module = Module("test", None if portable else machine)
+    for name, formula in formulas.items():
+        _write(module.kernel(name), formula)
+    library = toolchain.load([toolchain.compile_object(str(module), machine)], list(formulas))
+    return {name: Elementwise(formula, library, name) for name, formula in formulas.items()}
+
+
+def elementwise(
+    emit: Callable[[Function, list[Value]], Value], dtypes: Sequence[DType], out: DType, lanes: int
+) -> Elementwise:
+    """One such kernel."""
+    return compile_all({"kernel": Formula(emit, dtypes, out, lanes)})["kernel"]
+
+
+def _write(f: Function, formula: Formula) -> None:
+    buffers = [f.buffer(k) for k in range(len(formula.dtypes) + 1)]
+
+    def body(i: Value, _: tuple[Value, ...]) -> None:
+        values = [load_lanes(f, b, i, d, formula.lanes) for b, d in zip(buffers, formula.dtypes, strict=False)]
+        store_lanes(f, formula.emit(f, values), buffers[-1], i, formula.out)
+
+    f.loop(f.params[2], f.params[3], formula.lanes, (), body)
+    f.ret()
 
 
 def ulps(got: np.ndarray[Any, Any], want: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Sequence
 
 import numpy as np
-import pytest
 
+from tests.ops.apply import types_of
+from treadle.ir import Graph, inputs_for, results
+from treadle.jit import Plan
 from treadle.ops.base import TensorOp
 
 Array = np.ndarray
 
 
-def compiled(op: TensorOp, *arrays: Array) -> list[Array]:
-    """Return the results of an op as compiled code gives them; skips the test while there is no compiler."""
-    if importlib.util.find_spec("treadle.jit") is None or not hasattr(
-        importlib.import_module("treadle.jit"), "compile"
-    ):
-        pytest.skip("treadle.jit does not exist yet")
-    raise NotImplementedError
+def compiled(op: TensorOp, arrays: Sequence[Array]) -> list[Array]:
+    """Return the results of an op as compiled code gives them."""
+    inputs = inputs_for(types_of(arrays))
+    return Plan(Graph(inputs, results(op(*inputs)))).run([np.ascontiguousarray(a) for a in arrays])

@@ -11,6 +11,11 @@ from treadle.core import ShapeError, Type, float32, float64
 from treadle.ops.attention import Attention, AttentionGrad
 
 
+def heads(x: np.ndarray) -> np.ndarray:
+    """[B, H, T, D] as [B, T, H, D] or back."""
+    return np.swapaxes(x, 1, 2)
+
+
 def normal(*shape: int, dtype=np.float32) -> np.ndarray:
     return np.random.normal(size=shape).astype(dtype)
 
@@ -37,7 +42,7 @@ def test_values_and_gradients_are_pytorch_s(shape, causal) -> None:
     scores = ts[0] @ ts[1].mT * 0.3
     if causal:
         scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), float("-inf"))
-    out, lse = torch.softmax(scores, -1) @ ts[2], torch.logsumexp(scores, -1)
+    out, lse = (torch.softmax(scores, -1) @ ts[2]).transpose(1, 2), torch.logsumexp(scores, -1)
     for result in (expanded(op, *arrays), op.eval(*arrays)):
         close(result[0], out.detach())
         close(result[1], lse.detach())
@@ -61,7 +66,7 @@ def test_values_and_gradients_are_pytorch_s(shape, causal) -> None:
 def test_the_gradient_s_expansion_is_its_reference(shape, causal) -> None:
     q, k, v = operands(shape)
     out, lse = Attention(causal, 0.5).eval(q, k, v)
-    op, ct = AttentionGrad(causal, 0.5), normal(*q.shape)
+    op, ct = AttentionGrad(causal, 0.5), normal(*out.shape)
     for ours, reference in zip(expanded(op, q, k, v, out, lse, ct), op.eval(q, k, v, out, lse, ct), strict=True):
         close(ours, reference)
 
@@ -72,18 +77,19 @@ def test_second_derivatives_are_pytorch_s(causal, missing) -> None:
     """The gradient op as a function of all six operands, out and lse independent of q, k and v."""
     torch = pytest.importorskip("torch")
     q, k, v = operands((1, 2, 5, 5, 3), np.float64)
-    arrays = [q, k, v, *Attention(causal, 0.5).eval(q, k, v), normal(*q.shape, dtype=np.float64)]
-    tq, tk, tv, out, lse, ct = ts = [torch.tensor(a, requires_grad=True) for a in arrays]
+    arrays = [q, k, v, *Attention(causal, 0.5).eval(q, k, v), heads(normal(*q.shape, dtype=np.float64))]
+    tq, tk, tv, wide_out, lse, wide_ct = ts = [torch.tensor(a, requires_grad=True) for a in arrays]
+    out, ct = wide_out.transpose(1, 2), wide_ct.transpose(1, 2)
     scores = tq @ tk.mT * 0.5
     if causal:
         scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), float("-inf"))
     p = torch.exp(scores - lse[..., None])
     ds = p * (ct @ tv.mT - (ct * out).sum(-1, keepdim=True)) * 0.5
-    results = [ds @ tk, ds.mT @ tq, p.mT @ ct]
+    results = [x.transpose(1, 2) for x in (ds @ tk, ds.mT @ tq, p.mT @ ct)]
     op = AttentionGrad(causal, 0.5)
     for ours, theirs in zip(op.eval(*arrays), results, strict=True):
         close(ours, theirs.detach(), 1e-12)
-    cts = [None if missing == n else normal(*q.shape, dtype=np.float64) for n in range(3)]
+    cts = [None if missing == n else heads(normal(*q.shape, dtype=np.float64)) for n in range(3)]
     loss = sum((r * torch.tensor(c)).sum() for r, c in zip(results, cts, strict=True) if c is not None)
     for ours, theirs in zip(gradients(op, arrays, *cts), torch.autograd.grad(loss, ts), strict=True):
         close(ours, theirs, 1e-11)
@@ -115,13 +121,13 @@ def test_a_causal_row_does_not_see_later_columns() -> None:
     before = expanded(Attention(True, 0.5), q, k, v)
     k[:, :, 4:], v[:, :, 4:] = 7, np.nan
     after = expanded(Attention(True, 0.5), q, k, np.nan_to_num(v))
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_array_equal(a[:, :, :4], b[:, :, :4])
+    np.testing.assert_array_equal(before[0][:, :4], after[0][:, :4])
+    np.testing.assert_array_equal(before[1][:, :, :4], after[1][:, :, :4])
 
 
 def test_errors_name_the_types() -> None:
-    q, k = Type(float32, (1, 2, 3, 4)), Type(float32, (1, 2, 3, 5))
+    q, k, inside = (Type(float32, shape) for shape in ((1, 2, 3, 4), (1, 2, 3, 5), (1, 3, 2, 4)))
     with pytest.raises(ShapeError, match=re.escape("attention: q f32[1,2,3,4], k f32[1,2,3,5]")):
         Attention(True, 1.0).infer(q, k, k)
-    with pytest.raises(ShapeError, match=re.escape("attention_grad: result f32[1,2,3,4], logsumexp f32[1,2]")):
-        AttentionGrad(True, 1.0).infer(q, q, q, q, Type(float32, (1, 2)), q)
+    with pytest.raises(ShapeError, match=re.escape("attention_grad: result f32[1,3,2,4], logsumexp f32[1,2]")):
+        AttentionGrad(True, 1.0).infer(q, q, q, inside, Type(float32, (1, 2)), inside)

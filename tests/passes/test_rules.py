@@ -71,7 +71,9 @@ def specials(dtypes: list[DType]) -> list[Array]:
 def randoms(dtypes: list[DType]) -> list[Array]:
     rng = np.random.default_rng(0)
     return [
-        (rng.integers(0, 2, 500) if d is bool_ else rng.normal(size=500) * 3 + (5 if d.kind == "uint" else 0)).astype(d.numpy)
+        (rng.integers(0, 2, 500) if d is bool_ else rng.normal(size=500) * 3 + (5 if d.kind == "uint" else 0)).astype(
+            d.numpy
+        )
         for d in dtypes
     ]
 

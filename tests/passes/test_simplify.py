@@ -47,7 +47,7 @@ def simplified(node: Node, *inputs: Node) -> Node:
     assert a.dtype == b.dtype
     np.testing.assert_array_equal(a, b)
     if a.dtype.kind == "f":
-        np.testing.assert_array_equal(np.signbit(a), np.signbit(b))
+        np.testing.assert_array_equal(np.signbit(a)[~np.isnan(a)], np.signbit(b)[~np.isnan(b)])
     assert simplify(after) == after
     return after.outputs[0]
 
@@ -75,8 +75,14 @@ ROW = f32(4, index=1)
         (BroadcastTo((5, 2, 3, 4))(BroadcastTo((1, 2, 3, 4))(X)), BroadcastTo((5, 2, 3, 4))(X)),
         (Slice((0, 0, 0), (2, 3, 4), (1, 1, 1))(X), X),
         (flip(flip(X, [True, False, True]), [True, False, True]), X),
-        (Slice((0, 0, 1), (1, 1, 2), (1, 1, 1))(Slice((1, 0, 3), (1, 2, 4), (1, 2, -1))(X)), Slice((1, 0, 2), (1, 1, 2), (1, 1, -1))(X)),
-        (Slice((1, 0, 2), (2, 3, 2), (1, 1, 1))(Pad((1, 0, 1), (1, 0, 1), 0)(X)), Slice((0, 0, 1), (2, 3, 2), (1, 1, 1))(X)),
+        (
+            Slice((0, 0, 1), (1, 1, 2), (1, 1, 1))(Slice((1, 0, 3), (1, 2, 4), (1, 2, -1))(X)),
+            Slice((1, 0, 2), (1, 1, 2), (1, 1, -1))(X),
+        ),
+        (
+            Slice((1, 0, 2), (2, 3, 2), (1, 1, 1))(Pad((1, 0, 1), (1, 0, 1), 0)(X)),
+            Slice((0, 0, 1), (2, 3, 2), (1, 1, 1))(X),
+        ),
         (Pad((0, 0, 0), (0, 0, 0), 0)(X), X),
         (Pad((1, 0, 0), (0, 0, 2), 0)(Pad((1, 0, 0), (0, 1, 0), 0)(X)), Pad((2, 0, 0), (0, 1, 2), 0)(X)),
         (Concat(1)(X), X),
@@ -134,8 +140,9 @@ def test_many_matrices_times_one_are_one_product() -> None:
 def test_a_dtype_holds_another_when_numpy_says_so(wide, narrow) -> None:
     pair = {wide, narrow}
     if bfloat16 in pair or float16 in pair:
-        wanted = np.all(edges(narrow).astype(wide.numpy).astype(narrow.numpy) == edges(narrow))
-        assert not holds_all(wide, narrow) or wanted
+        with np.errstate(all="ignore"):
+            back = edges(narrow).astype(wide.numpy).astype(narrow.numpy)
+        assert not holds_all(wide, narrow) or np.all(back == edges(narrow))
     else:
         assert holds_all(wide, narrow) == (np.can_cast(narrow.numpy, wide.numpy) and not too_wide(wide, narrow))
 
@@ -166,7 +173,7 @@ def test_cast_chains() -> None:
 def test_constants_fold_with_the_bits_of_the_reference() -> None:
     node = (constant(1.0, bfloat16) / 3.0) * 2.0
     new = simplified(node)
-    assert new.op == ops.cast(constant(2 / 3, bfloat16), bfloat16).op or abs(new.op.value - 2 / 3) < 4e-3
+    assert new is constant(float(np.float32(1 / 3).astype(bfloat16.numpy)) * 2, bfloat16)
     assert simplified(ops.Less()(constant(1, int64), constant(2, int64))) is constant(True, bool_)
     assert simplified(constant(100, int8) + 100) is constant(-56, int8)
     assert simplified(ops.Log()(constant(-1.0, float32))).op == constant(float("nan"), float32).op
@@ -224,9 +231,9 @@ def test_chains_keep_their_value(case) -> None:
 def test_a_graph_of_5000_nodes_takes_150_ms() -> None:
     x, w = inputs_for([Type(float32, (64, 32)), Type(float32, (32, 32))])
     node = x
-    for layer in range(420):
+    for layer in range(335):
         h = Matmul()(node, w) + BroadcastTo((64, 32))(full(layer, float32, (32,)))
-        h = ops.where(ops.Greater()(h, constant(0.0, float32)), h * 1.0, -(-h)) * (1.0 / (layer + 1))
+        h = ops.where(ops.Greater()(h, constant(0.0, float32)), h * 1.0, ops.Negative()(-h)) * (1.0 / (layer + 1))
         node = node + Reshape((64, 32))(Reshape((2048,))(h))
     graph = Graph((x, w), (node,))
     assert len(graph.nodes()) > 5000

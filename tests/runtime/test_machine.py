@@ -7,7 +7,7 @@ import pytest
 from treadle.codegen.target import host
 from treadle.core.config import config
 from treadle.runtime import machine as roofline
-from treadle.runtime.machine import Figure, Level, Machine, assumed, machine, measure
+from treadle.runtime.machine import Figure, Level, Machine, assumed, measure_machine, this_machine
 
 
 def pair(one: float, every: float) -> tuple[Figure, Figure]:
@@ -28,9 +28,9 @@ TWO_LEVELS = Machine(
 
 def test_a_measurement_is_kept_and_only_rises(tmp_path: Path) -> None:
     with config(cache_dir=str(tmp_path), threads=2):
-        assert not machine().measured
+        assert not this_machine().measured
         start = time.perf_counter()
-        first = measure()
+        first = measure_machine()
         elapsed = time.perf_counter() - start
         assert elapsed < 10, "a second on an idle machine"
         assert first.measured
@@ -40,10 +40,10 @@ def test_a_measurement_is_kept_and_only_rises(tmp_path: Path) -> None:
             assert level.read[1].value >= level.read[0].value > 1e9
             assert level.copy[1].value >= level.copy[0].value > 5e8
         assert "CPU time" in first.flops[0].how
-        assert machine() == first
+        assert this_machine() == first
         roofline._known.clear()
-        assert machine() == first  # from disk
-        again = measure()
+        assert this_machine() == first  # from disk
+        again = measure_machine()
         assert again.flops[0].value >= first.flops[0].value
         assert str(again).startswith(f"{host().cpu}, 2 threads (measured)\n  float32 FMA")
 
@@ -55,9 +55,9 @@ def test_damaged_or_missing_files_give_the_guess(tmp_path: Path) -> None:
         for text in ("", "[]", "{}", json.dumps({"format": 1}), json.dumps({"format": 99})):
             path.write_text(text)
             roofline._known.clear()
-            assert machine() == assumed(host(), 3)
+            assert this_machine() == assumed(host(), 3)
     with config(cache_dir="", threads=3):
-        assert machine() == assumed(host(), 3)
+        assert this_machine() == assumed(host(), 3)
     assert "assumed, not measured" in str(assumed(host(), 3))
 
 

@@ -97,6 +97,15 @@ def test_views_have_shape_type_and_offset() -> None:
     assert not block.memory().readonly
 
 
+def test_the_address_of_an_array_is_numpys() -> None:
+    block = allocate(4096)
+    whole = block.numpy(np.float32, (4, 256))
+    for array in (whole, whole[1:], whole[:, 3], whole.T, np.zeros(()), np.arange(5).astype("U3")):
+        assert storage.address_of(array) == array.ctypes.data
+    assert storage.address_of(whole) == block.address
+    assert storage._DATA_FIELD, "the slow way is in use"
+
+
 def test_views_export_dlpack() -> None:
     block = allocate(400)
     view = block.numpy(np.float32, (100,))
@@ -205,8 +214,20 @@ def test_threads_share_an_allocator() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_may_allocate_whatever_the_parent_was_doing() -> None:
-    with storage.allocator._lock:
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if allocate(3 * MIB).nbytes == 3 * MIB else 1)
+    inside, done = threading.Event(), threading.Event()
+
+    def busy() -> None:
+        with storage.allocator._lock:
+            inside.set()
+            done.wait(0.2)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if allocate(3 * MIB).nbytes == 3 * MIB else 1)
+    done.set()
+    thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert allocate(3 * MIB).nbytes == 3 * MIB

@@ -44,8 +44,8 @@ def test_a_large_kernel_is_split_evenly() -> None:
 
 
 def test_pieces_are_not_smaller_than_the_threshold() -> None:
-    (task,) = chain(1, 11_000.0)
-    assert sum(bool(thread) for thread in schedule_tasks([task], 8)) == 2
+    (task,) = chain(1, 24_000.0)
+    assert sum(bool(thread) for thread in schedule_tasks([task], 8)) == 4
 
 
 def test_tiles_that_line_up_need_no_wait() -> None:

@@ -13,9 +13,7 @@ from treadle.tensor.markers import Detach, Variable
 LEAVES = (Const, Input, Data, Detach)
 
 
-def vjp_nodes(
-    outputs: Sequence[Node], cotangents: Sequence[Node | None], wrt: Sequence[Node]
-) -> list[Node | None]:
+def vjp_nodes(outputs: Sequence[Node], cotangents: Sequence[Node | None], wrt: Sequence[Node]) -> list[Node | None]:
     """Return the cotangents of the nodes in `wrt`, given those of `outputs`; None for one they do not depend on.
 
     Contributions to one node are added in the order of the reverse sweep, which is fixed by the program: the same

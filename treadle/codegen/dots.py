@@ -112,10 +112,14 @@ def emit_dots(module: Module, schedule: DotSchedule, name: str, epilogue: Epilog
             start = f.gep(b, f.imul(at, p.b.column), storage_type(kind_b))
             row = 0
             for count, rows in s.row_panels:
-                for _panel in range(count):
-                    line = f.gep(sums, f.iadd(row * s.width, f.isub(at, column)), elem)
-                    f.call(groups[rows], f.gep(a, row * a_row, storage_type(kind_a)), start, line)
-                    row += rows
+
+                def panel(i: Value, _: tuple[Value, ...], rows: int = rows, row: int = row) -> None:
+                    first = f.iadd(f.imul(i, rows), row)
+                    line = f.gep(sums, f.iadd(f.imul(first, s.width), f.isub(at, column)), elem)
+                    f.call(groups[rows], f.gep(a, f.imul(first, a_row), storage_type(kind_a)), start, line)
+
+                f.loop(0, count, 1, [], panel)
+                row += count * rows
 
         f.loop(0, columns, s.columns, [], group)
         f.call(finish, slots, args, sums, batch, 0, column, p.m, columns)

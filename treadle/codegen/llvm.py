@@ -5,142 +5,60 @@ carried values and no alloca, no mem2reg and no other middle-end pass is needed.
 what the object cache hashes.
 """
 
-import ctypes
-import struct
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from treadle.codegen.target import Target
-from treadle.core.dtypes import DType
+from treadle.codegen.values import (
+    F16,
+    F32,
+    F64,
+    I1,
+    I8,
+    I16,
+    I32,
+    I64,
+    PTR,
+    VOID,
+    Value,
+    VType,
+    compute_type,
+    const,
+    poison,
+    storage_type,
+    vector,
+)
 
-_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "bfloat": 2, "float": 4, "double": 8, "ptr": 8}
-_MANGLED = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "ptr": "p0"}
-_FLOATS = ("half", "bfloat", "float", "double")
-_FLOAT_OF_BITS = {32: "float", 64: "double"}
-
-
-@dataclass(frozen=True, slots=True)
-class VType:
-    """An LLVM type: a scalar (`lanes == 1`) or a fixed vector of `lanes` elements `elem`."""
-
-    elem: str
-    lanes: int = 1
-
-    def __str__(self) -> str:
-        return self.elem if self.lanes == 1 else f"<{self.lanes} x {self.elem}>"
-
-    @property
-    def is_float(self) -> bool:
-        """Whether elements are floating point."""
-        return self.elem in _FLOATS
-
-    @property
-    def elem_nbytes(self) -> int:
-        """Bytes of one element in memory."""
-        return _BYTES[self.elem]
-
-    @property
-    def elem_bits(self) -> int:
-        """Bits of one element; 1 for i1."""
-        return 1 if self.elem == "i1" else 8 * _BYTES[self.elem]
-
-    @property
-    def mangled(self) -> str:
-        """How an overloaded intrinsic's name spells this type: `f32`, `v16f32`."""
-        elem = _MANGLED.get(self.elem, self.elem)
-        return elem if self.lanes == 1 else f"v{self.lanes}{elem}"
-
-    def with_elem(self, elem: str) -> "VType":
-        """The type with as many lanes of another element."""
-        return VType(elem, self.lanes)
-
-    def with_lanes(self, lanes: int) -> "VType":
-        """The type with the same element and another number of lanes."""
-        return VType(self.elem, lanes)
-
-
-I1, I8, I16, I32, I64 = VType("i1"), VType("i8"), VType("i16"), VType("i32"), VType("i64")
-F16, F32, F64, PTR, VOID = VType("half"), VType("float"), VType("double"), VType("ptr"), VType("void")
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A typed SSA value or literal; `name` is what stands for it in the text."""
-
-    name: str
-    type: VType
-
-    @property
-    def const_int(self) -> int | None:
-        """The number of a scalar integer literal, else None."""
-        name = self.name
-        if name.isdigit() or (name[0] == "-" and name[1:].isdigit()):
-            return int(name)
-        return None
-
-    def __str__(self) -> str:
-        return f"{self.type} {self.name}"
-
+__all__ = [
+    "F16",
+    "F32",
+    "F64",
+    "I1",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "PTR",
+    "VOID",
+    "Body",
+    "Branch",
+    "Function",
+    "Index",
+    "Module",
+    "Operand",
+    "VType",
+    "Value",
+    "compute_type",
+    "const",
+    "poison",
+    "storage_type",
+    "vector",
+]
 
 Operand = Value | int | float
 Index = Value | int
 Body = Callable[[Value, tuple[Value, ...]], Sequence[Value] | None]
 Branch = Callable[[], Sequence[Value] | None]
-
-
-def storage_type(dtype: DType, lanes: int = 1) -> VType:
-    """The type of `dtype` in memory: bool is a byte, bfloat16 is the upper half of a float32."""
-    if dtype.kind == "bool":
-        return VType("i8", lanes)
-    if dtype.kind == "float":
-        return VType({"float16": "half", "bfloat16": "i16", "float32": "float", "float64": "double"}[dtype.name], lanes)
-    return VType(f"i{dtype.bits}", lanes)
-
-
-def compute_type(dtype: DType, lanes: int = 1) -> VType:
-    """The type of `dtype` in registers: bool is i1, float16 and bfloat16 are float."""
-    if dtype.kind == "bool":
-        return VType("i1", lanes)
-    if dtype.kind == "float":
-        return VType(_FLOAT_OF_BITS[max(dtype.bits, 32)], lanes)
-    return VType(f"i{dtype.bits}", lanes)
-
-
-def _float_literal(value: float, elem: str) -> str:
-    if elem == "half":
-        return f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
-    if elem == "bfloat":
-        return f"0xR{struct.unpack('<I', struct.pack('<f', value))[0] >> 16:04X}"
-    if elem == "float":  # LLVM wants the double with exactly the float's value
-        value = ctypes.c_float(value).value
-    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-
-
-def const(value: int | float, type: VType) -> Value:
-    """The literal `value`, in every lane."""
-    if type.is_float:
-        text = _float_literal(float(value), type.elem)
-    elif type.elem == "ptr":
-        text = "null"
-    elif type.elem == "i1":
-        text = "true" if value else "false"
-    else:
-        text = str(int(value))
-    if type.lanes == 1:
-        return Value(text, type)
-    return Value(f"splat ({type.elem} {text})", type)
-
-
-def vector(values: Sequence[int | float], elem: VType) -> Value:
-    """The literal vector with one given number per lane."""
-    body = ", ".join(str(const(v, elem)) for v in values)
-    return Value(f"<{body}>", elem.with_lanes(len(values)))
-
-
-def poison(type: VType) -> Value:
-    """A value nobody may look at."""
-    return Value("poison", type)
 
 
 def _index(value: Index) -> Value:
@@ -597,6 +515,10 @@ class Function:
         if kind.lanes == 1:
             self.if_(mask, lambda: self.store(value, pointer, align=align))
             return
+        if mask == vector([k == 0 for k in range(kind.lanes)], I1):
+            # LLVM 20 makes a wide store of this when the value is a truncation: 4 bytes written instead of 2.
+            self.store(self.extract(value, 0), pointer, align=align or kind.elem_nbytes)
+            return
         name = f"llvm.masked.store.{kind.mangled}.p0"
         self._memory(name, VOID, value, pointer, const(align or kind.elem_nbytes, I32), mask)
 
@@ -686,7 +608,7 @@ class Function:
             assert [v.type for v in last] == [v.type for v in carried], (
                 "the body must return a next value for each carried one"
             )
-            following = self.emit(f"add nuw nsw {i}, {by.name}", I64, pure=False)
+            following = self.emit(f"add nsw {i}, {by.name}", I64, pure=False)
             again = self.emit(f"icmp slt {following}, {high.name}", I1, pure=False)
         latch = self._block
         self.line(f"br {again}, label %{head}, label %{done}")

@@ -106,7 +106,7 @@ class _Tiles:
             wide=self.elem.with_lanes(self.s.lanes),
             row=self.p.b.row,
             column=self.p.b.column,
-            ragged=self.p.n % self.s.lanes,
+            columns=self.p.n,
             whole=self.p.k % self.s.lanes == 0 and self.s.kc % self.s.lanes == 0,
         )
         return self.part("pack_b", lambda name: make(self.module, name))

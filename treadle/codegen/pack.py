@@ -82,16 +82,16 @@ def transpose(f: Function, rows: Sequence[Value]) -> list[Value]:
 
 
 def pack_columns(
-    module: Module, name: str, *, dtype: DType, wide: VType, row: int, column: int, ragged: int, whole: bool = False
+    module: Module, name: str, *, dtype: DType, wide: VType, row: int, column: int, columns: int, whole: bool = False
 ) -> Function:
-    """A function (source, target, kc, panels, width, valid) that packs panels of `width` columns of B as [panel][k][width].
+    """A function (source, target, kc, panels, width, valid) that packs columns of B as [panel][k][width].
 
-    Of each panel `valid` columns exist; width is a multiple of the lanes, and valid too, or `ragged` more. `whole`
-    promises that kc is a multiple of the lanes. Up to a vector of rows may be written past the end.
+    Of each panel `valid` columns exist: a multiple of the lanes or, in the last panel of all `columns`, what is left.
+    `whole` promises that kc is a multiple of the lanes. Up to a vector of rows may be written past the end.
     """
     counts = ("kc", "panels", "width", "valid")
     f = module.function(name, [("source", PTR), ("target", PTR), *((x, I64) for x in counts)], internal=True)
-    writer = _Columns(f, dtype, wide, row, column, ragged, whole)
+    writer = _Columns(f, dtype, wide, row, column, columns, whole)
     if column == 1:
         writer.copy()
     elif row == 1:
@@ -106,13 +106,14 @@ class _Columns:
     """The three ways to pack columns: copy rows, turn square blocks, or take element by element."""
 
     def __init__(
-        self, f: Function, dtype: DType, wide: VType, row: int, column: int, ragged: int, whole: bool
+        self, f: Function, dtype: DType, wide: VType, row: int, column: int, columns: int, whole: bool
     ) -> None:
         self.f, self.dtype, self.wide, self.one = f, dtype, wide, wide.with_lanes(1)
-        self.row, self.column, self.ragged, self.whole = row, column, ragged, whole
+        self.row, self.column, self.columns, self.whole = row, column, columns, whole
         self.kind, self.lanes = storage_type(dtype), wide.lanes
         self.source, self.target, self.kc, self.panels, self.width, self.valid = f.params
         self.full = f.and_(self.valid, -self.lanes)
+        self.ragged = columns % self.lanes
 
     def load(self, pointer: Value, mask: Value | None = None) -> Value:
         return load_wide(self.f, pointer, self.dtype, self.wide, mask)
@@ -191,10 +192,13 @@ class _Columns:
                 def vector(v: Value, _: tuple[Value, ...]) -> None:
                     block(f.gep(s, f.imul(v, self.column), self.kind), f.gep(t, v, self.one), k, lanes)
 
-                f.loop(0, self.full, lanes, [], vector)
+                if self.columns < lanes:
+                    block(s, t, k, self.columns)
+                else:
+                    f.loop(0, self.full, lanes, [], vector)
 
             f.loop(0, self.kc, lanes, [], rows)
-            if self.ragged:
+            if self.ragged and self.columns > lanes:
                 f.if_(f.icmp("slt", self.full, self.valid), lambda: rest(s0, t0))
 
         def rest(s: Value, t: Value) -> None:

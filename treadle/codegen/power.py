@@ -19,7 +19,7 @@ _LOG_TAIL = (
 )
 _TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
 _LOG10E = (0.4342944819032518, 1.098319650216765e-17)
-_FAR = 2.0**100
+_FAR = (2.0**90, 2.0**800)
 
 
 def _log_parts(r: Real, x: Value) -> tuple[Value, Value]:
@@ -122,7 +122,7 @@ def hypot(r: Real, x: Value, y: Value) -> Value:
 
 
 def _truncated_remainder(r: Real, x: Value, y: Value) -> Value:
-    """|x| modulo |y|, exact.
+    """|x| modulo |y| with the sign of x, exact.
 
     A rounded quotient leaves a remainder that is representable, perhaps a negative one. It has no more correct digits
     than the type, so that far numbers take several turns; one turn is usual.
@@ -135,8 +135,10 @@ def _truncated_remainder(r: Real, x: Value, y: Value) -> Value:
 
     def turn(carried: tuple[Value, ...]) -> list[Value]:
         (a,) = carried
-        size, far = f.fabs(a), f.fmul(b, _FAR)
-        divisor = f.select(f.fcmp("oge", size, far), far, b)  # so that the quotient is finite
+        size, divisor = f.fabs(a), b
+        for _ in range(2):  # a multiple of y near x, so that the quotient is finite
+            far = f.fmul(divisor, r.pick(_FAR))
+            divisor = f.select(f.fcmp("oge", size, far), far, divisor)
         quotient = f.round(f.fdiv(a, divisor), "trunc")
         rest = f.fma(f.fneg(quotient), divisor, a)
         return [f.select(f.fcmp("oge", size, b), rest, a)]
@@ -144,23 +146,28 @@ def _truncated_remainder(r: Real, x: Value, y: Value) -> Value:
     legal = f.and_(f.fcmp("olt", f.fabs(x), INF), f.fcmp("ogt", b, 0.0))
     start = r.select(legal, f.fabs(x), r.const(NAN))  # NaN ends the loop
     (rest,) = f.while_([start], unfinished, turn)
-    return f.select(f.fcmp("olt", rest, 0.0), f.fadd(rest, b), rest)
+    return f.copysign(f.select(f.fcmp("olt", rest, 0.0), f.fadd(rest, b), rest), x)
+
+
+def _signs_differ(r: Real, rest: Value, y: Value) -> Value:
+    f = r.f
+    return f.and_(f.icmp("slt", f.xor(r.bits(rest), r.bits(y)), 0), f.fcmp("one", rest, 0.0))
 
 
 def mod(r: Real, x: Value, y: Value) -> Value:
     """Remainder with the sign of the divisor, as Python's."""
     f = r.f
-    rest = f.copysign(_truncated_remainder(r, x, y), x)
-    zero = f.fcmp("oeq", rest, 0.0)
-    differ = f.icmp("slt", f.xor(r.bits(rest), r.bits(y)), 0)
-    rest = f.select(f.and_(differ, f.not_(zero)), f.fadd(rest, y), rest)
-    return f.select(zero, f.copysign(r.const(0.0), y), rest)
+    rest = _truncated_remainder(r, x, y)
+    floored = f.select(_signs_differ(r, rest, y), f.fadd(rest, y), rest)
+    return f.select(f.fcmp("oeq", rest, 0.0), f.copysign(r.const(0.0), y), floored)
 
 
 def floor_div(r: Real, x: Value, y: Value) -> Value:
     """Largest whole number not above x / y: from the exact remainder, as the quotient alone may round up."""
     f = r.f
-    q = f.fdiv(f.fsub(x, mod(r, x, y)), y)
+    rest = _truncated_remainder(r, x, y)
+    q = f.fdiv(f.fsub(x, rest), y)
+    q = f.select(_signs_differ(r, rest, y), f.fsub(q, 1.0), q)
     whole = f.round(q, "floor")
     whole = f.select(f.fcmp("ogt", f.fsub(q, whole), 0.5), f.fadd(whole, 1.0), whole)
     plain = f.fdiv(x, y)

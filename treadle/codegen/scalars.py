@@ -19,9 +19,9 @@ from .real import INF, Real, real
 
 def emit(f: Function, name: str, args: Sequence[Value], dtype: DType) -> Value:
     """The value of scalar function `name` at arguments of `dtype`. Comparisons and predicates give i1."""
-    emitter = _TABLES[dtype.kind].get(name)
+    emitter = TABLES[dtype.kind].get(name)
     if emitter is None:
-        allowed = ", ".join(kind for kind, table in _TABLES.items() if name in table)
+        allowed = ", ".join(kind for kind, table in TABLES.items() if name in table)
         raise DTypeError(f"{name}: is not defined for {dtype.name}. It takes {allowed}. Convert the operands first.")
     return emitter(f, dtype, *args)
 
@@ -265,11 +265,12 @@ _BOOL: dict[str, Callable[..., Value]] = {
     "sign": _same,
 }
 
-_TABLES: dict[str, dict[str, Callable[..., Value]]] = {
+# By kind of dtype: name to `(f, dtype, *arguments) -> value`.
+TABLES: dict[str, dict[str, Callable[..., Value]]] = {
     "float": _FLOAT,
     "int": _INTEGER,
     "uint": _INTEGER,
     "bool": _BOOL,
 }
 
-NAMES = frozenset(name for table in _TABLES.values() for name in table)
+NAMES = frozenset(name for table in TABLES.values() for name in table)

@@ -1,7 +1,7 @@
 """Trigonometric functions and their inverses.
 
 Sine, cosine and tangent reduce by multiples of pi/2: in three fused multiply-adds up to `FAST_RANGE`, and exactly, with
-1152 bits of 2/pi in integer arithmetic, for the rare vector that holds a larger argument. No finite argument is too large.
+1152 bits of 2/pi in integer arithmetic, for the rare vector with a larger argument. No finite argument is too large.
 """
 
 from __future__ import annotations

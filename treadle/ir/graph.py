@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from treadle.core import Type
 
 from .node import Input, Node
+from .source import attributed_to
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,5 @@ def substitute(outputs: Sequence[Node], replace: dict[Node, Node]) -> tuple[Node
 
 def rebuilt(node: Node, args: Sequence[Node]) -> Node:
     """Return the node's op on other arguments, attributed to the same line."""
-    made = node.op(*args)
-    if made.source is None or node.source is not None:
-        made.source = node.source
-    return made
+    with attributed_to(node.source):
+        return node.op(*args)

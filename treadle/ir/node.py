@@ -199,6 +199,8 @@ class Const(Op):
     def __post_init__(self) -> None:
         kind = {"bool": bool, "float": float}.get(self.dtype.kind, int)
         value = kind(self.value)
+        if value != value:
+            value = math.nan  # the sign and payload of a NaN mean nothing, and do not print
         object.__setattr__(self, "value", value)
         bits = struct.pack("d", value) if isinstance(value, float) else value
         object.__setattr__(self, "_key", (self.dtype, bits))

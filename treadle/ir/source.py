@@ -1,5 +1,6 @@
 """Where a node came from: the user's file and line, and the path of the module that ran it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ _here = _Here()
 
 @lru_cache(maxsize=4096)
 def _is_ours(code: CodeType) -> bool:
-    return code.co_filename.startswith(PACKAGE) or code.co_filename.startswith("<frozen")
+    return code.co_filename.startswith(PACKAGE + os.sep) or code.co_filename.startswith("<frozen")
 
 
 def user_source() -> Source | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from treadle.codegen import toolchain
+from treadle.codegen.attention import emit_attention
 from treadle.codegen.cache import object_code
 from treadle.codegen.loops import emit_nest, scratch_nbytes
 from treadle.codegen.product import emit_product
@@ -15,6 +16,7 @@ from treadle.codegen.target import Target
 from treadle.ir import Const, Graph, Input, Node
 from treadle.ops.base import Elementwise
 from treadle.ops.fused import Fused
+from treadle.schedule.attention import attention_problem, schedule_attention
 from treadle.schedule.loops import schedule_loops
 from treadle.schedule.product import product_of, schedule_product
 from treadle.schedule.scatter import schedule_scatter
@@ -114,7 +116,28 @@ def _matmul(body: Graph, target: Target) -> Kernel:
     )
 
 
-_BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {"loop": _loops, "matmul": _matmul, "scatter": _scatter}
+def _attention(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_attention(attention_problem(body), target)
+    return Kernel(
+        _name(body),
+        "attention",
+        str(schedule),
+        lambda symbol: emit_attention(schedule, symbol),
+        tuple(range(len(body.inputs) + len(body.outputs))),
+        schedule.num_tiles,
+        schedule.scratch_nbytes,
+        schedule.problem.flops,
+        sum(x.type.nbytes for x in (*body.inputs, *body.outputs)),
+        frozenset(),
+    )
+
+
+_BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {
+    "loop": _loops,
+    "matmul": _matmul,
+    "scatter": _scatter,
+    "attention": _attention,
+}
 
 
 def _in_place(body: Graph, stores: list[Store], number: dict[int, int] | None = None) -> frozenset[tuple[int, int]]:

@@ -3,6 +3,8 @@
 from . import functional, init
 from .activation import GELU, Identity, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .containers import ModuleDict, ModuleList, Sequential
+from .files import load, read_arrays, save, write_arrays
+from .generate import generate
 from .gpt import GPT, MLP, Block, CausalSelfAttention, GPTConfig
 from .layers import Dropout, Embedding, LayerNorm, Linear
 from .loss import CrossEntropyLoss, MSELoss
@@ -38,5 +40,10 @@ __all__ = [
     "Softmax",
     "Tanh",
     "functional",
+    "generate",
     "init",
+    "load",
+    "read_arrays",
+    "save",
+    "write_arrays",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.core import ConfigError, DTypeError, ShapeError, as_dtype, float32, normalize_axis
-from treadle.ir import Op
+from treadle.ir import Op, results
 from treadle.tensor import Tensor, creation, made, node_of, random, reductions
 from treadle.tensor import elementwise as ew
 from treadle.tensor.elementwise import where
@@ -126,8 +126,8 @@ def scaled_dot_product_attention(
     if plain and 2 <= q.ndim <= 4:
         four = [made(node, t).reshape((1,) * (4 - t.ndim) + t.shape) for node, t in zip(nodes, (q, k, v), strict=True)]
         op = Op.registry["attention"](bool(is_causal), float(factor))
-        out = Op.registry["get"](0, four[0].node.type)(op(*[node_of(t) for t in four]))
-        return made(out, *four).reshape((*q.shape[:-1], v.shape[-1]))
+        out_BTHD = made(results(op(*[node_of(t) for t in four]))[0], *four)
+        return out_BTHD.permute(0, 2, 1, 3).reshape((*q.shape[:-1], v.shape[-1]))
     scores = (q @ k.mT) * factor
     if is_causal:
         attn_mask = causal_mask(q.shape[-2], k.shape[-2])

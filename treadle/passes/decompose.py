@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from treadle.ir import Get, Graph, Node, Pass, attributed_to, rebuilt, topological
+from treadle.ir import Get, Graph, Node, Op, Pass, attributed_to, rebuilt, topological
 from treadle.ops import Composite
 
 
 def has_own_kernel(node: Node) -> bool:
-    """Whether a code generator of its own computes this composite: attention, which must not be taken apart."""
-    return isinstance(node.op, Composite) and node.op.kernel != "loop"
+    """Whether a code generator of its own computes this composite: attention, which must not be taken apart.
+
+    Of nothing it makes nothing: then the plain form, which knows the sums over nothing, is as good.
+    """
+    return isinstance(node.op, Composite) and node.op.kernel != "loop" and all(a.type.size for a in node.args)
 
 
 def decompose(graph: Graph, *, keep: Callable[[Node], bool] = has_own_kernel) -> Graph:
@@ -51,4 +54,9 @@ class _Decomposer:
         return node  # read only through the results
 
 
-DECOMPOSE = Pass("decompose", decompose, "composite ops by simpler ones; those with a kernel of their own stay")
+DECOMPOSE = Pass(
+    "decompose",
+    decompose,
+    "composite ops by simpler ones; those with a kernel of their own stay",
+    forbids=frozenset(k for k, op in Op.registry.items() if issubclass(op, Composite) and op.kernel == "loop"),
+)

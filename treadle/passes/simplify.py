@@ -145,8 +145,10 @@ def fold_constants(node: Node) -> Node | None:
 
 def literal_of(array: Array, dtype: DType) -> Node:
     """Return the literal of an array of one element."""
-    kind = {"bool": bool, "float": float}.get(dtype.kind, int)
-    return constant(kind(array), dtype)
+    if dtype.is_float:
+        value = float(array)
+        return constant(math.nan if math.isnan(value) else value, dtype)  # one NaN: its sign differs between machines
+    return constant(bool(array) if dtype.kind == "bool" else int(array), dtype)
 
 
 def literal_last(node: Node) -> Node | None:

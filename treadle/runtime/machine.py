@@ -340,7 +340,7 @@ def _better(new: Machine, old: Machine | None) -> Machine:
 _known: dict[tuple[Target, int, str], Machine] = {}
 
 
-def measure() -> Machine:
+def measure_machine() -> Machine:
     """Measure this machine now (under a second), keep the result on disk, and return it with `config.threads` threads.
 
     Figures only rise: other processes can make a measurement too low, never too high.
@@ -354,7 +354,7 @@ def measure() -> Machine:
     return machine
 
 
-def machine() -> Machine:
+def this_machine() -> Machine:
     """This machine as it was last measured; without a measurement on disk, a cautious guess. Costs no time."""
     target, num_threads = host(), config.threads
     key = (target, num_threads, config.cache_dir)

@@ -75,6 +75,7 @@ class Pool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._closed = False
+        self._abandoned: list[mmap.mmap | None] = []
         self._forget()
 
     def _forget(self) -> None:
@@ -157,7 +158,7 @@ class Pool:
             for worker in self._workers:
                 worker.join(_JOIN_SECONDS)
             if any(worker.is_alive() for worker in self._workers):
-                return  # the context must outlive them
+                self._abandoned.append(self._pages)  # what a worker still looks at must outlive it
         self._forget()
 
     def close_at_exit(self) -> None:

@@ -108,12 +108,18 @@ class Program:
 
 
 def compact(schedule: Schedule) -> Schedule:
-    """The schedule without idle threads, so that nobody is woken for nothing; at least one thread is left."""
+    """The schedule without idle threads, so that nobody is woken for nothing; at least one thread is left.
+
+    Nor does a thread wait for itself, which one that runs alone could not.
+    """
     busy = [t for t, records in enumerate(schedule) if any(isinstance(record, Run) for record in records)]
-    if len(busy) == len(schedule):
-        return schedule
     place = {t: k for k, t in enumerate(busy)}
     threads = tuple(
-        tuple(Wait(place[r.thread], r.runs) if isinstance(r, Wait) else r for r in schedule[t]) for t in busy
+        tuple(
+            Wait(place[record.thread], record.runs) if isinstance(record, Wait) else record
+            for record in schedule[t]
+            if isinstance(record, Run) or record.thread != t
+        )
+        for t in busy
     )
     return threads or ((),)

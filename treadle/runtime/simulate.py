@@ -7,7 +7,7 @@ from treadle.runtime.profile import WAITING, TaskTime
 from treadle.runtime.tasks import SYNC_NS, Run, Schedule, Task
 
 
-def simulate(tasks: Sequence[Task], schedule: Schedule, *, sync_ns: float = SYNC_NS) -> list[TaskTime]:
+def simulate_schedule(tasks: Sequence[Task], schedule: Schedule, *, sync_ns: float = SYNC_NS) -> list[TaskTime]:
     """The timeline that `Program.timed` would give if a task of cost c ran t of its n tiles in `c * t / n`.
 
     A wait ends `sync_ns` after the awaited run, or at once if that was long ago.
@@ -34,5 +34,5 @@ def simulate(tasks: Sequence[Task], schedule: Schedule, *, sync_ns: float = SYNC
                 lanes[thread].append(TaskTime(thread, kernel, lo, hi, round(start), round(now[thread])))
                 moved = True
     if any(len(lane) < len(records) for lane, records in zip(lanes, schedule, strict=True)):
-        raise ScheduleError("simulate: the schedule waits forever. Waits must not form a circle.")
+        raise ScheduleError("simulate_schedule: the schedule waits forever. Waits must not form a circle.")
     return [time for lane in lanes for time in lane]

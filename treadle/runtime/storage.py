@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,9 @@ class Storage:
         wanted = np.dtype(dtype)
         if shape is None:
             shape = ((self.nbytes - offset) // wanted.itemsize,)
-        array = np.asarray(_View(self, offset, shape, wanted))
-        return array if array.dtype is wanted else array.view(wanted)
+        buffer = _buffer_type(self.nbytes).from_address(self.address)
+        buffer.storage = self  # the array holds the buffer, and the buffer this block
+        return np.ndarray(shape, wanted, buffer, offset)
 
     def memory(self) -> memoryview:
         """A writable memoryview of the bytes; it keeps the block alive."""
@@ -88,17 +90,28 @@ class Storage:
         return f"Storage({self.nbytes} bytes at {self.address:#x})"
 
 
-class _View:
-    """What ties a NumPy array to the block under it: the array's base, found through the array interface."""
+@lru_cache(4096)
+def _buffer_type(nbytes: int) -> Any:
+    # A third of the time that NumPy takes to read an `__array_interface__`.
+    return ctypes.c_char * nbytes
 
-    __slots__ = ("__array_interface__", "storage")
 
-    def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.storage = storage
-        # Types that NumPy does not know itself, such as bfloat16, pass as plain bytes ("|V2").
-        typestr = dtype.str if dtype.isbuiltin == 1 else f"|V{dtype.itemsize}"
-        data = (storage.address + offset, False)
-        self.__array_interface__ = {"version": 3, "typestr": typestr, "shape": shape, "data": data}
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """The address of an array's first element, in a fifth of the time of `array.ctypes.data`."""
+    return _word_at(id(array) + _DATA_FIELD).value if _DATA_FIELD else array.ctypes.data
+
+
+_word_at = ctypes.c_size_t.from_address
+
+
+def _find_data_field() -> int:
+    """Where an array object keeps its data pointer: right behind its header, by NumPy's C ABI; 0 if not there."""
+    probe = np.zeros(3, np.int16)
+    field = object.__basicsize__
+    return field if _word_at(id(probe) + field).value == probe.ctypes.data else 0
+
+
+_DATA_FIELD = _find_data_field()
 
 
 class _Class:
@@ -289,9 +302,13 @@ class Allocator:
             mapped = self._large_in_use + self._cached_nbytes + len(self._slabs) * _SLAB_NBYTES
             return MemoryUse(small + self._large_in_use, self._peak, self._cached_nbytes + self._carved - small, mapped)
 
+    def before_fork(self) -> None:
+        """Wait until no thread is inside, so that the child gets the lists in order."""
+        self._lock.acquire()
+
     def after_fork(self) -> None:
-        """Make the lock usable in a child: the thread that held it does not exist there."""
-        self._lock = threading.Lock()
+        """Go on, in the parent and in the child."""
+        self._lock.release()
 
 
 def _refusal(asked: int, available: int) -> MemoryLimitError:
@@ -351,7 +368,9 @@ def _room(folder: Path, limit_name: str, use_name: str) -> int | None:
 
 
 allocator = Allocator()
-os.register_at_fork(after_in_child=allocator.after_fork)
+os.register_at_fork(
+    before=allocator.before_fork, after_in_parent=allocator.after_fork, after_in_child=allocator.after_fork
+)
 
 
 def allocate(nbytes: int) -> Storage:

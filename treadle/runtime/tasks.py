@@ -16,6 +16,8 @@ from treadle.core.errors import ScheduleError
 # Work worth handing to another thread, and what it costs to see that another thread has finished.
 MIN_PIECE_NS = 5000.0
 SYNC_NS = 300.0
+# A step shorter than this is not shared: its workers may be asleep, and take 5 to 40 microseconds to wake up.
+MIN_STEP_NS = 20_000.0
 
 
 class Span(NamedTuple):
@@ -267,14 +269,20 @@ def _level(late: list[float], tiles: int, per_tile: float) -> list[int]:
     return bounds
 
 
-def schedule_tasks(tasks: Sequence[Task], num_threads: int, *, min_piece_ns: float = MIN_PIECE_NS) -> Schedule:
+def schedule_tasks(
+    tasks: Sequence[Task],
+    num_threads: int,
+    *,
+    min_piece_ns: float = MIN_PIECE_NS,
+    min_step_ns: float = MIN_STEP_NS,
+) -> Schedule:
     """Records per thread for tasks in topological order. A plan too small to share stays on the calling thread.
 
     Tiles of one task are independent of each other by contract. Threads other than 0 may be left without records.
     """
     if num_threads < 1:
         raise ScheduleError(f"schedule_tasks: {num_threads} threads asked. Ask for at least 1.")
-    if num_threads == 1 or sum(task.cost_ns for task in tasks) < 2 * min_piece_ns:
+    if num_threads == 1 or sum(task.cost_ns for task in tasks) < min_step_ns:
         runs = tuple(Run(kernel, 0, task.num_tiles) for kernel, task in enumerate(tasks))
         return (runs, *((),) * (num_threads - 1))
     scheduler = _Scheduler(num_threads, min_piece_ns)

@@ -4,11 +4,10 @@ Each element of C is one chain of fused multiply-adds in the order of k (or, as 
 lane), so neither the blocking nor how tiles are dealt to threads changes a bit of the result.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
 
+from treadle.schedule.matmul_blocking import Cpu, PackA, PackB, balanced, blockings, packing
 from treadle.schedule.matmul_problem import (
     MatmulProblem,
     Matrix,
@@ -29,34 +28,6 @@ __all__ = [
     "dense",
     "schedule_matmul",
 ]
-
-
-class Cpu(Protocol):
-    """What a schedule needs to know of the CPU; `codegen.target.Target` has it."""
-
-    @property
-    def vector_bytes(self) -> int:
-        """Bytes of a vector register."""
-        ...
-
-    @property
-    def num_vector_registers(self) -> int:
-        """Vector registers there are."""
-        ...
-
-    @property
-    def l1(self) -> int:
-        """Bytes of a core's first-level data cache."""
-        ...
-
-    @property
-    def l2(self) -> int:
-        """Bytes of a core's second-level cache."""
-        ...
-
-
-PackA = Literal["no", "rows", "strip"]
-PackB = Literal["no", "panels"]
 
 
 @dataclass(frozen=True)
@@ -151,9 +122,12 @@ class TileSchedule:
 
     @property
     def packed_a_pitch(self) -> int:
-        """Distance of the rows of A packed as rows, of the columns of A packed as a strip."""
+        """Distance of the rows of A packed as rows, of the columns of A packed as a strip.
+
+        An odd number of vectors, lest they all fall on a few sets of L1.
+        """
         size = self.kc if self.pack_a == "rows" else self.group * self.rows
-        return max(-(-size // self.lanes) * self.lanes, self.lanes)
+        return (-(-size // self.lanes) | 1) * self.lanes
 
     @property
     def packed_a_size(self) -> int:
@@ -273,19 +247,6 @@ def _line(elements: int) -> int:
     return -(-elements // 16) * 16
 
 
-def balanced(size: int, most: int) -> tuple[tuple[int, int], ...]:
-    """`size` split into as few parts of at most `most` as possible, as equal as possible: ((count, part), ...).
-
-    >>> balanced(30, 14)
-    ((3, 10),)
-    >>> balanced(31, 12)
-    ((1, 11), (2, 10))
-    """
-    parts = -(-size // most)
-    small, larger = divmod(size, parts)
-    return tuple((count, part) for count, part in ((larger, small + 1), (parts - larger, small)) if count)
-
-
 def schedule_matmul(problem: MatmulProblem, cpu: Cpu, *, fused: bool = False) -> MatmulSchedule:
     """The schedule for a problem on a CPU.
 
@@ -303,12 +264,10 @@ def schedule_matmul(problem: MatmulProblem, cpu: Cpu, *, fused: bool = False) ->
     if swapped:
         problem = settle_strides(problem.transposed)
     along_k = problem.b.row == 1 and (problem.b.column != 1 or problem.n == 1)
-    if problem.m <= _MOST_DOT_ROWS and along_k and problem.k >= 4 * lanes:
+    # Turning B for register tiles costs as much as fifty rows; adding up lanes, as much as a few vectors of k.
+    if along_k and problem.m <= 48 and problem.k >= lanes * (4 if problem.m <= 8 else 8):
         return _schedule_dots(problem, cpu, swapped=swapped, fold=fold)
     return _schedule_tiles(problem, cpu, swapped=swapped, fold=fold, fused=fused)
-
-
-_MOST_DOT_ROWS = 8
 
 
 def _schedule_dots(problem: MatmulProblem, cpu: Cpu, *, swapped: bool, fold: int) -> DotSchedule:
@@ -327,87 +286,15 @@ def _schedule_dots(problem: MatmulProblem, cpu: Cpu, *, swapped: bool, fold: int
 def _schedule_tiles(problem: MatmulProblem, cpu: Cpu, *, swapped: bool, fold: int, fused: bool) -> TileSchedule:
     lanes = cpu.vector_bytes // problem.dtype.itemsize
     direct = not fused and problem.c.column == 1 and problem.c.dtype is problem.dtype
-    pack_a, pack_b = _packing(problem, cpu)
-    shape = min(_shapes(problem, cpu, pack_a, pack_b), key=lambda s: s.cycles)
-    rows, kc, nc, size = shape.rows, shape.kc, shape.nc, problem.dtype.itemsize
+    pack_a, pack_b = packing(problem, cpu)
+    tile = min(blockings(problem, cpu, pack_a, pack_b), key=lambda t: t.cycles)
+    rows, kc, nc, size = tile.rows, tile.kc, tile.nc, problem.dtype.itemsize
     group = max(1, min(-(-problem.m // rows), cpu.l2 // 4 // (rows * kc * size), -(-128 // rows)))
     segment = max(1, (4 << 20) // (rows * nc * size))
     unroll = 2 if problem.flops > _HOT_FLOPS and problem.k > 1 else 1
     return TileSchedule(
-        problem, swapped, fold, direct, lanes, rows, shape.vectors, kc, nc, pack_a, pack_b, group, segment, unroll
+        problem, swapped, fold, direct, lanes, rows, tile.vectors, kc, nc, pack_a, pack_b, group, segment, unroll
     )
 
 
 _HOT_FLOPS = 1 << 25  # from here on a few percent of time repay a few milliseconds of compilation
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """A register tile with the blocking that suits it, and the cycles per k step of the whole product."""
-
-    cycles: float
-    rows: int
-    vectors: int
-    kc: int
-    nc: int
-
-
-def _shapes(problem: MatmulProblem, cpu: Cpu, pack_a: PackA, pack_b: PackB) -> Iterator[_Shape]:
-    """The register tiles that fit.
-
-    Cycles are those of two multiply-adds and two loads per cycle with a latency of four, and small terms for what A
-    takes from L1 and B from L2.
-    """
-    size = problem.dtype.itemsize
-    lanes = cpu.vector_bytes // size
-    needed = -(-problem.n // lanes)
-    # Rows a power of two apart fall on the same set of L1, which has as many ways as pages.
-    ways = 14 if pack_a == "strip" or problem.a.column != 1 else max(cpu.l1 // 4096, 4)
-    for vectors in range(1, min(needed, 6) + 1):
-        most = min((cpu.num_vector_registers - 1 - vectors) // vectors, ways, 14)
-        if most < 1:
-            continue
-XX        for panels, width in ((needed // vectors, vectors), (1, needed % vectors)):
-            for count, height in heights:
-                if panels and width:
-                    kernels += 1
-                    step = max(height * width / 2, (height + width) / 2, 4.0) + 0.04 * height + 0.2 * width
-                    cycles += panels * count * step
-        rows = heights[0][1]
-        kc = max(problem.k, 1)
-        if pack_a != "no" or pack_b != "no":
-            # A row panel of A should stay in L1 while the panels of B stream past.
-            kc = _even(kc, max(cpu.l1 * 3 // 4 // (rows * size) // 16 * 16, 64), 16)
-        panels = -(-needed // vectors)
-        blocks = 1
-        if pack_b != "no":
-            # The block of B should stay in half of L2 while row panels of A stream past.
-            blocks = -(-panels // max(cpu.l2 // 2 // (kc * size * lanes * vectors), 1))
-        # Enough tiles that a handful of threads can share the work.
-        row_panels = sum(count for count, _ in heights)
-        blocks = max(blocks, min(panels, -(-16 // (row_panels * problem.num_batches))))
-        # Blocks of equal size, so that threads get equal shares.
-        blocks = min(range(blocks, min(2 * blocks, panels) + 1), key=lambda j: (-(-panels // j) * j / panels, j))
-        per = -(-panels // blocks)
-        uneven = min(per * vectors, needed) * -(-panels // per) / needed
-        yield _Shape(
-            cycles * (1 + 0.01 * (kernels - 1)) * (0.75 + 0.25 * uneven), rows, vectors, kc, per * vectors * lanes
-        )
-
-
-def _even(size: int, most: int, multiple: int) -> int:
-    """Length of equal blocks of at most `most`, rounded up to a multiple if there are several."""
-    blocks = -(-size // most)
-    return size if blocks == 1 else -(-size // blocks // multiple) * multiple
-
-
-def _packing(problem: MatmulProblem, cpu: Cpu) -> tuple[PackA, PackB]:
-    """Whether A and B are packed: always if they cannot be read in place, else if they are large enough to repay it."""
-    a, b, size = problem.a, problem.b, problem.dtype.itemsize
-    pack_a: PackA = "no"
-    if a.dtype is not problem.dtype:
-        pack_a = "rows" if a.column == 1 else "strip"
-    elif a.column != 1 and problem.m * problem.k * size > cpu.l2 // 8:
-        pack_a = "strip"
-    large = problem.m > 32 and problem.k * problem.n * size > cpu.l2 // 4
-    return pack_a, "panels" if large or b.dtype is not problem.dtype or b.column != 1 else "no"

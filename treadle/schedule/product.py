@@ -17,6 +17,7 @@ from treadle.te import (
     coefficients,
     cost,
     flatten_index,
+    index,
     literal,
     scale,
     show_scalar,
@@ -55,15 +56,13 @@ def product_of(body: Graph) -> Node:
     return next(n for n in body.nodes() if n.op.name == "matmul")
 
 
-def operand_matrix(operand: Node, batch: tuple[int, ...]) -> tuple[Node, Matrix]:
-    """Return the input an operand is a strided view of, and its strides; axes of size 1 broadcast over the batch."""
+def strided_view(operand: Node) -> tuple[Node, tuple[int, ...], int]:
+    """Return the input an operand is a strided view of, the step of each axis in elements (0 of size 1), and the offset."""
     base = operand
     while not isinstance(base.op, Input):
         base = base.args[0]
-    axes = [Var(f"a{k}", size)() for k, size in enumerate((*batch, *operand.shape[-2:]))]
-    own = axes[len(batch) - (operand.type.ndim - 2) :]
-    zero = literal(0, axes[0].dtype)
-    position = tuple(zero if size == 1 else a for a, size in zip(own, operand.shape, strict=True))
+    axes = [Var(f"a{k}", size)() for k, size in enumerate(operand.shape)]
+    position = tuple(index(0) if size == 1 else a for a, size in zip(axes, operand.shape, strict=True))
     found: list[Node] = []
 
     def leaf(node: Node, at: tuple[Node, ...]) -> Node | None:
@@ -75,8 +74,13 @@ def operand_matrix(operand: Node, batch: tuple[int, ...]) -> tuple[Node, Matrix]
     Inliner(leaf).value(operand, position)
     strides = coefficients(found[0], axes)
     assert strides is not None, f"{operand} is not a strided view of {base}"
-    (*outer, row, column), offset = strides
-    return base, Matrix(base.dtype, row, column, offset, tuple(outer))
+    return base, *strides
+
+
+def operand_matrix(operand: Node, batch: tuple[int, ...]) -> tuple[Node, Matrix]:
+    """Return the input an operand is a strided view of, and its strides; axes of size 1 broadcast over the batch."""
+    base, (*outer, row, column), offset = strided_view(operand)
+    return base, Matrix(base.dtype, row, column, offset, (*[0] * (len(batch) - len(outer)), *outer))
 
 
 def schedule_product(body: Graph, cpu: Cpu) -> ProductSchedule:
@@ -126,4 +130,4 @@ def schedule_product(body: Graph, cpu: Cpu) -> ProductSchedule:
     return ProductSchedule(matmul, buffers, tuple(order), row, column, acc, stores, flops, nbytes)
 
 
-__all__ = ["ProductSchedule", "operand_matrix", "product_of", "schedule_product"]
+__all__ = ["ProductSchedule", "operand_matrix", "product_of", "schedule_product", "strided_view"]

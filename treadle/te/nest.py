@@ -9,11 +9,12 @@ Values may `Fetch` from buffers; a register is a buffer of one element that a lo
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from treadle.core import DType, Type
-from treadle.ir import Const, Node, Op
+from treadle.ir import Const, Node, Op, topological
 
 from .index import Affine, FloorDiv, Mod
 from .scalar import Convert, Fn, Select, Var
@@ -122,9 +123,11 @@ _INFIX = {
 }  # fmt: skip
 
 
-def show_scalar(node: Node) -> str:
-    """Return a scalar expression as people write it."""
-    op, args = node.op, [show_scalar(a) for a in node.args]
+def show_scalar(node: Node, names: dict[Node, str] | None = None) -> str:
+    """Return a scalar expression as people write it; nodes in `names` are shown by their name."""
+    if names and node in names:
+        return names[node]
+    op, args = node.op, [show_scalar(a, names) for a in node.args]
     match op:
         case Const():
             return repr(op.value)
@@ -151,6 +154,19 @@ def show_scalar(node: Node) -> str:
             return f"{op}({', '.join(args)})"
 
 
+def _value(node: Node, pad: str, out: list[str]) -> str:
+    """Return the text of a value, after lines for what it uses more than once: its tree may be exponentially long."""
+    nodes = topological([node])
+    users = Counter(a for n in nodes for a in n.args if a.args and not isinstance(a.op, Affine))
+    names: dict[Node, str] = {}
+    for n in nodes:
+        if users[n] > 1:
+            name = f"v{len(names)}"
+            out.append(f"{pad}{name} = {show_scalar(n, names)}")
+            names[n] = name
+    return show_scalar(node, names)
+
+
 def _lines(body: tuple[Stmt, ...], depth: int) -> list[str]:
     pad, out = "  " * depth, list[str]()
     for stmt in body:
@@ -160,9 +176,11 @@ def _lines(body: tuple[Stmt, ...], depth: int) -> list[str]:
                 out.append(f"{pad}for{kind} {show_scalar(stmt.var)} in {show_scalar(stmt.low)}..{show_scalar(stmt.high)}:")
                 out.extend(_lines(stmt.body, depth + 1))
             case Store():
-                out.append(f"{pad}{stmt.buffer.name}[{show_scalar(stmt.index)}] = {show_scalar(stmt.value)}")
+                value = _value(stmt.value, pad, out)
+                out.append(f"{pad}{stmt.buffer.name}[{show_scalar(stmt.index)}] = {value}")
             case Reduce():
-                out.append(f"{pad}{stmt.buffer.name} = {stmt.combine}({stmt.buffer.name}, {show_scalar(stmt.value)})")
+                value = _value(stmt.value, pad, out)
+                out.append(f"{pad}{stmt.buffer.name} = {stmt.combine}({stmt.buffer.name}, {value})")
             case Alloc():
                 what = f" = {show_scalar(stmt.init)}" if stmt.init else f"[{stmt.buffer.size}]"
                 out.append(f"{pad}{stmt.buffer.space} {stmt.buffer.name}: {stmt.buffer.dtype.short}{what}")

@@ -91,9 +91,11 @@ def _array(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[Any, 
             )
         return array.view(np.ndarray)
     with np.errstate(all="ignore"):
-        return realize.aligned_copy(np.asarray(array)) if array.dtype == target else np.ascontiguousarray(
-            array.astype(target)
-        ).reshape(array.shape)
+        return (
+            realize.aligned_copy(np.asarray(array))
+            if array.dtype == target
+            else np.ascontiguousarray(array.astype(target)).reshape(array.shape)
+        )
 
 
 def _from_dlpack(obj: Any) -> np.ndarray[Any, Any]:

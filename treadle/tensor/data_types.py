@@ -69,9 +69,7 @@ def finfo(type: object, /) -> FloatInfo:
         high = (2 - 2**-7) * 2.0**127
         return FloatInfo(16, 2.0**-7, high, -high, 2.0**-126, dtype)
     info = np.finfo(dtype.numpy)
-    return FloatInfo(
-        dtype.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype
-    )
+    return FloatInfo(dtype.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype)
 
 
 def iinfo(type: object, /) -> IntegerInfo:

@@ -8,6 +8,7 @@ values must be known.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -93,13 +94,11 @@ def parse(x: Tensor, key: Key) -> Index:
     first = groups.index(True) if with_arrays else 0
     apart = with_arrays and not all(groups[first : first + sum(groups)])
     positions = tuple((a, _normalised(x, t, view[a])) for a, t in arrays)
-    return Index(
-        tuple(starts), tuple(sizes), tuple(steps), tuple(view), positions, apart, tuple(t for _, t in arrays)
-    )
+    return Index(tuple(starts), tuple(sizes), tuple(steps), tuple(view), positions, apart, tuple(t for _, t in arrays))
 
 
 def _items(key: Any) -> list[Any]:
-    return list(key) if type(key) is tuple else [key]
+    return list(key) if isinstance(key, tuple) else [key]  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _expanded(x: Tensor, given: list[Any]) -> list[Any]:
@@ -145,15 +144,15 @@ def _item(item: Any) -> list[Any]:
         return [item]
     if isinstance(item, bool | np.bool_):
         raise IndexRangeError(f"index: {item} alone is not an index. Use a mask of the tensor's shape, or where().")
-    if hasattr(item, "__index__") and not isinstance(item, Value | np.ndarray):
-        return [int(item.__index__())]
-    if isinstance(item, list | tuple | range):
-        return _item(_listed(item))  # pyright: ignore[reportUnknownArgumentType]  # anything: NumPy judges it
-    if not isinstance(item, Value) and not is_array(item):
+    if _is_integer(item):
+        return [operator.index(item)]
+    if _is_list(item):
+        return _item(_listed(item))
+    if not isinstance(item, Value | np.ndarray):
         raise IndexRangeError(
             f"index: {item!r} is not an index. Allowed: integers, slices, ..., None, and integer or boolean arrays."
         )
-    tensor = as_tensor("index", item)
+    tensor = _as_index(item)
     if tensor.dtype is bool_:
         return list(positions_of(tensor))
     if not tensor.dtype.is_integer:
@@ -162,6 +161,18 @@ def _item(item: Any) -> list[Any]:
             "astype()."
         )
     return [tensor]
+
+
+def _is_integer(item: object) -> bool:
+    return hasattr(item, "__index__") and not isinstance(item, Value | np.ndarray)
+
+
+def _is_list(item: object) -> bool:
+    return isinstance(item, list | tuple | range)
+
+
+def _as_index(item: Any) -> Tensor:
+    return as_tensor("index", item)
 
 
 def _listed(item: Any) -> realize.Array:
@@ -181,9 +192,7 @@ def positions_of(mask: Tensor) -> list[_Masked]:
     if mask.ndim == 0:
         raise IndexRangeError("index: a 0-d mask is not an index. Use where(), or a mask of the tensor's shape.")
     found = np.nonzero(handle.array)
-    return [
-        _Masked(as_tensor("index", positions), size) for positions, size in zip(found, mask.shape, strict=True)
-    ]
+    return [_Masked(as_tensor("index", positions), size) for positions, size in zip(found, mask.shape, strict=True)]
 
 
 def _shown(given: Sequence[Any]) -> str:

@@ -37,7 +37,7 @@ def split(key: Operand, num: int = 2) -> tuple[Tensor, ...]:
 
 
 def fold_in(key: Operand, data: Operand) -> Tensor:
-    """Return a new key from a key and a whole number: the key of step `data`."""
+    """Return a new key from a key and a whole number: the key of step `data`, which is also `split(key, n)[data]`."""
     tensor = _key(key)
     number = as_tensor("fold_in", data)
     return made(ops.fold_in(node_of(tensor), node_of(number)), tensor, number)
@@ -90,7 +90,9 @@ def seed() -> int:
 
 
 def _source(key: Operand | None, generator: Generator | None) -> Tensor:
-    return _key(key) if key is not None else (generator or default_generator).next_key()
+    if key is not None:
+        return _key(key)
+    return (default_generator if generator is None else generator).next_key()
 
 
 def uniform(
@@ -194,9 +196,7 @@ def bernoulli(
     return made(ops.bernoulli(node_of(source), sizes, float(p)), source)  # type: ignore[arg-type]  # pyright: ignore
 
 
-def categorical(
-    logits: Operand, *, key: Operand | None = None, generator: Generator | None = None
-) -> Tensor:
+def categorical(logits: Operand, *, key: Operand | None = None, generator: Generator | None = None) -> Tensor:
     """Return for every row of logits a position, drawn with the probabilities softmax(logits)."""
     tensor = as_tensor("categorical", logits)
     if tensor.ndim == 0:

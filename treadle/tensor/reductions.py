@@ -170,5 +170,3 @@ def logsumexp(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Te
     tensor = as_tensor("logsumexp", x)
     require_float("logsumexp", tensor.dtype)
     return made(_fold("logsumexp", "logsumexp", node_of(tensor), axis, keepdims), tensor)
-
-

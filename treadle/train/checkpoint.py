@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
 
 from treadle.core import CheckpointError
+from treadle.nn import read_arrays, write_arrays
 
 from . import atomic
 
@@ -47,7 +47,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "groups": json.dumps(list(checkpoint.groups)),
     }
     try:
-        atomic.replace(path, lambda temporary: save_file(arrays, temporary, metadata=facts))
+        atomic.replace(path, lambda temporary: write_arrays(temporary, arrays, facts))
     except (OSError, SafetensorError) as error:
         needed = sum(array.nbytes for array in arrays.values())
         kept = f"The one written before, {path}, is kept." if path.exists() else "No earlier one exists."
@@ -64,9 +64,7 @@ def load(path: Path) -> Checkpoint:
             f"checkpoint: {path} does not exist. Name the folder of a run that has saved at least once."
         )
     try:
-        with safe_open(path, framework="numpy") as file:
-            facts = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        arrays, facts = read_arrays(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"checkpoint: {path} ({path.stat().st_size} bytes) is damaged or cut short: {error}. "
@@ -75,7 +73,7 @@ def load(path: Path) -> Checkpoint:
     if facts.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint: {path} is a safetensors file but no checkpoint of a run (format {facts.get('format')!r}, "
-            f"not {FORMAT!r}). Load its tensors with model.load_state_dict(nn.load(path))."
+            f"not {FORMAT!r}).Load its tensors with model.load_state_dict(nn.load(path))."
         )
     groups: dict[str, dict[str, np.ndarray[Any, Any]]] = {group: {} for group in json.loads(facts["groups"])}
     for name, array in arrays.items():

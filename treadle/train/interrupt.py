@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a flag that the training loop looks at between steps; a second Ctrl-C interrupts at once."""
+"""Ctrl-C and SIGTERM as a flag that the training loop looks at between steps; a second one interrupts at once."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ class Interrupt:
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
+        if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)

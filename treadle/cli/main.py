@@ -1,0 +1,39 @@
+"""The command itself: its version, its subcommands, and how an error is shown."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from treadle import __version__
+from treadle.core import TreadleError
+
+from .bench import bench
+from .explain import explain
+from .sample import sample
+from .train import train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="treadle")
+def commands(debug: bool) -> None:
+    """Train, look at and sample from models compiled to native code."""
+
+
+commands.add_command(train)
+commands.add_command(sample)
+commands.add_command(explain)
+commands.add_command(bench)
+
+
+def main() -> None:
+    """Run the command; an error that treadle raised on purpose is one message and exit code 1."""
+    try:
+        commands.main(prog_name="treadle")
+    except TreadleError as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"treadle: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,27 @@
+"""`treadle sample`: text from a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from treadle.train import gpt
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--prompt", default="\n", help="Text to go on from.")
+@click.option("--tokens", default=400, show_default=True, type=click.IntRange(min=1), help="How many tokens to draw.")
+@click.option(
+    "--temperature", default=0.8, show_default=True, type=float, help="0 takes the likeliest token every time."
+)
+@click.option("--top-k", type=int, default=None, help="Draw among this many likeliest tokens only.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draw.")
+def sample(run: Path, prompt: str, tokens: int, temperature: float, top_k: int | None, seed: int) -> None:
+    """Print text that the model of the folder RUN writes."""
+    model, vocabulary = gpt.load(run)
+    click.echo(prompt.lstrip("\n"), nl=False)
+    for piece in gpt.sample(model, vocabulary, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed):
+        click.echo(piece, nl=False)
+    click.echo()

@@ -1,0 +1,43 @@
+"""State dicts in safetensors files, which PyTorch and others read and write, too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, numpy, safe_open
+
+from treadle.core import CheckpointError
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+PathLike = str | os.PathLike[str]
+
+
+def save(state_dict: Mapping[str, Any], path: PathLike) -> None:
+    """Write the tensors of a state dict to a safetensors file."""
+    write_arrays(path, {name: np.ascontiguousarray(value) for name, value in state_dict.items()}, {})
+
+
+def load(path: PathLike) -> Arrays:
+    """Return the arrays of a safetensors file by name, as `load_state_dict` takes them."""
+    try:
+        arrays, _ = read_arrays(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"load: {path} is no safetensors file, or cut short: {error}. Use another copy."
+        ) from error
+    return arrays
+
+
+def write_arrays(path: PathLike, arrays: Mapping[str, np.ndarray[Any, Any]], metadata: dict[str, str]) -> None:
+    """Write arrays and texts to a safetensors file."""
+    numpy.save_file(dict(arrays), path, metadata=metadata)  # pyright: ignore[reportUnknownMemberType]
+
+
+def read_arrays(path: PathLike) -> tuple[Arrays, dict[str, str]]:
+    """Return the arrays of a safetensors file and its texts."""
+    opened: Any = safe_open(path, framework="numpy")
+    with opened as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
