@@ -70,9 +70,8 @@ def test_the_numbers_are_those_of_the_installed_jax() -> None:
     for dtype in (float16, bfloat16, float32):
         ours = value(random.uniform(KEY, (999,), dtype))
         np.testing.assert_array_equal(ours, jax.random.uniform(theirs, (999,), dtype.name))
-        ours = value(random.normal(KEY, (999,), dtype)).astype(np.float64)
-        expected = np.asarray(jax.random.normal(theirs, (999,), dtype.name)).astype(np.float64)
-        np.testing.assert_allclose(ours, expected, rtol=1e-3 if dtype.bits == 16 else 1e-5)
+    ours = value(random.normal(KEY, (999,)))
+    np.testing.assert_allclose(ours, jax.random.normal(theirs, (999,)), rtol=1e-5)
 
 
 def test_streams_of_a_key_differ() -> None:
@@ -104,7 +103,7 @@ def test_uniform_stays_in_its_bounds(dtype: DType, low: float, high: float) -> N
         assert abs(spread.var() - 1 / 12) < 0.005
 
 
-@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("dtype", [float16, bfloat16, float32, float64], ids=str)
 def test_normal_has_the_moments_of_the_normal_distribution(dtype: DType) -> None:
     z = value(random.normal(KEY, (200, 200), dtype)).astype(np.float64)
     n = z.size
@@ -170,7 +169,7 @@ def test_integers_reach_both_ends_of_int64() -> None:
     assert drawn.max() > 0.999 * 2.0**63
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 8, 100, 511, 512, 513, 1024, 3000])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 8, 100, 1000, 4097, 8192])
 def test_permutation_is_one(n: int) -> None:
     order = value(random.permutation(KEY, n))
     assert order.dtype == np.int64

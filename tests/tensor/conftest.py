@@ -1,4 +1,4 @@
-"""The tests of tensors run on the oracle, so that they say what the functions mean and not how kernels compute it."""
+"""Tests of tensors run on kernels, as users do; those that draw many random programs ask for the oracle instead."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,9 @@ from tests.reference import execute
 from treadle.tensor import set_executor
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def oracle() -> Iterator[None]:
+    """Compute with the NumPy meanings of the ops: nothing is compiled."""
     before = set_executor(execute)
     yield
     set_executor(before)

@@ -6,7 +6,7 @@ the innermost products see neither strides nor masks. Scratch areas are those of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from treadle.core import DType
@@ -20,6 +20,7 @@ from .pack import pack_columns
 from .real import INF
 
 _UNROLLED = 4  # vectors of scores in flight
+_LINE = 64  # bytes of a cache line
 
 
 def emit_attention(schedule: AttentionSchedule, name: str) -> str:
@@ -171,6 +172,38 @@ class _Writer:
         other = f.isub(blocks - 1, i)
         f.loop(i, f.iadd(other, 1), f.imax(f.isub(other, i), 1), [], lambda block, _: body(block))
 
+    # ---- memory that will be needed
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The operands of which rows are asked for while others are computed with."""
+        raise NotImplementedError
+
+    def rows_ahead(self, head: Value, row: Value) -> list[Value]:
+        """Return where to ask for rows of each awaited operand, for a strip. It may be beyond the end: asking is safe."""
+        f = self.f
+        ahead: list[Value] = []
+        for name in self.awaited:
+            m = self.operands[name].matrix
+            ahead.append(f.gep(self.operand(name, head), f.imul(row, m.row), storage_type(m.dtype)))
+        return ahead
+
+    def ask(self, f: Function, start: Value, step: int, row: Value, dtype: DType, *, write: bool = False) -> None:
+        """Ask for one row of `depth` elements; rows are `step` elements apart."""
+        here = f.gep(start, f.imul(row, step), storage_type(dtype))
+        for at in range(0, self.p.depth * dtype.itemsize, _LINE):
+            f.prefetch(f.gep(here, at), write=write, locality=3 if write else 2)
+
+    def ask_ahead(self, f: Function, starts: Sequence[Value], row: Value) -> None:
+        """Ask for one row of each awaited operand."""
+        for name, start in zip(self.awaited, starts, strict=True):
+            m = self.operands[name].matrix
+            self.ask(f, start, m.row, row, m.dtype)
+
+    def plain(self, *names: str) -> tuple[str, ...]:
+        """Return those operands whose rows are contiguous."""
+        return tuple(n for n in names if self.operands[n].matrix.column == 1)
+
     # ---- pieces of functions
 
     def over_row(
@@ -272,7 +305,7 @@ class _Forward(_Writer):
             column = f.imul(b, s.block_columns)
             limit = f.imin(f.isub(s.columns, column), s.block_columns)
             self.pack(head, b, column, limit)
-            f.loop(0, strips, 1, [], lambda i, _: self.strip(f.iadd(first, f.imul(i, s.strip)), f.imul(i, s.strip), column, limit))
+            f.loop(0, strips, 1, [], lambda i, _: self.strip(head, first, f.imul(i, s.strip), column, limit))
 
         f.loop(0, self.blocks_seen(f.iadd(first, rows)), 1, [], columns)
         out, lse = self.result("out", head, p.rows), self.results.get("lse")
@@ -295,9 +328,14 @@ class _Forward(_Writer):
 
         f.if_(f.icmp("ne", f.load(self.area("packed"), I64), number), copy)
 
-    def strip(self, row: Value, at: Value, column: Value, limit: Value) -> None:
-        """Add a block of columns to a strip of rows, which starts at row `row`, `at` within its block."""
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        return self.plain("q", "k", "v") if self.s.num_column_blocks == 1 else ()
+
+    def strip(self, head: Value, start: Value, at: Value, column: Value, limit: Value) -> None:
+        """Add a block of columns to a strip of rows, the one at `at` in the block of rows from `start` on."""
         f, s, p = self.f, self.s, self.p
+        row = f.iadd(start, at)
         first = self.seen(row, column)
         count = f.imin(f.iadd(first, s.strip - 1), limit) if p.causal else limit
 
@@ -305,7 +343,9 @@ class _Forward(_Writer):
             vectors = f.idiv(f.iadd(count, s.lanes - 1), s.lanes)
             scores, out = self.area("scores"), self.area("out", f.imul(at, s.depth))
             f.call(self.scores(), self.area("q", f.imul(at, s.depth)), self.area("k_turned"), scores, vectors)
-            f.call(self.soften(), scores, first, limit, f.imul(vectors, s.lanes), self.area("top", at), self.area("sum", at), out)
+            places = (self.area("top", at), self.area("sum", at), out)
+            ahead = self.rows_ahead(f.iadd(head, 1), row)
+            f.call(self.soften(), scores, first, limit, f.imul(vectors, s.lanes), *places, *ahead)
             self.weigh("rows", scores, self.area("v"), out, count, const(s.num_column_blocks > 1, I1))
 
         f.if_(f.icmp("sgt", count, 0), work)
@@ -323,7 +363,7 @@ class _Forward(_Writer):
 
         Parameters: scores, columns row 0 sees, columns there are, columns to fill, tops, sums, sums of rows of v.
         """
-        numbers, places = ("first", "limit", "width"), ("tops", "sums", "out")
+        numbers, places = ("first", "limit", "width"), ("tops", "sums", "out", *(f"next_{x}" for x in self.awaited))
         params = [("scores", PTR), *((x, I64) for x in numbers), *((x, PTR) for x in places)]
 
         def make(name: str) -> Function:
@@ -337,7 +377,8 @@ class _Forward(_Writer):
     def soften_row(self, f: Function, i: Value) -> None:
         """Do so for one row."""
         s, p, lanes = self.s, self.p, self.s.lanes
-        scores, first, limit, width, tops, sums, out = f.params
+        scores, first, limit, width, tops, sums, out, *ahead = f.params
+        self.ask_ahead(f, ahead, i)
         line = f.gep(scores, f.imul(i, s.pitch), self.elem)
         count = self.visible(f, first, i, limit)
         # The greatest scaled score is that of the least score if the scale is negative.
@@ -443,7 +484,7 @@ class _Backward(_Writer):
         def rows(b: Value, _: tuple[Value, ...]) -> None:
             first = f.imul(b, s.block_rows)
             number = self.load_rows(head, first)
-            self.strips(first, number, column, count, with_dq=s.whole_heads)
+            self.strips(head, first, number, column, count, with_dq=s.whole_heads)
             strips = f.idiv(f.iadd(count, s.strip - 1), s.strip)
             f.loop(0, strips, 1, [], lambda c, _: self.column_strip(first, number, column, f.imul(c, s.strip)))
 
@@ -461,7 +502,7 @@ class _Backward(_Writer):
             column = f.imul(b, s.block_columns)
             count = f.imin(f.isub(self.p.columns, column), s.block_columns)
             self.load_columns(head, column, count, plain=True)
-            self.strips(first, number, column, count, with_dq=True)
+            self.strips(head, first, number, column, count, with_dq=True)
 
         f.loop(0, self.blocks_seen(f.iadd(first, number)), 1, [], columns)
         self.store("dq", head, first, number)
@@ -507,10 +548,20 @@ class _Backward(_Writer):
 
         return self.part("row_sums", make)
 
-    def strips(self, first: Value, number: Value, column: Value, limit: Value, *, with_dq: bool) -> None:
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        single = self.s.whole_heads and self.s.num_column_blocks == 1
+        return self.plain("q", "k", "v", "out", "ct") if single else self.plain("q", "out", "ct")
+
+    def strips(self, head: Value, first: Value, number: Value, column: Value, limit: Value, *, with_dq: bool) -> None:
         """Make P and dS of a block, strip by strip, and add to dq."""
         f, s, p = self.f, self.s, self.p
         with_dq = with_dq and "dq" in self.results
+
+        def following(row: Value) -> tuple[Value, Value]:
+            """The head and row that will be needed a head, or a block of rows, later."""
+            single = s.whole_heads and s.num_column_blocks == 1
+            return (f.iadd(head, 1), row) if single else (head, f.iadd(row, s.block_rows))
 
         def strip(i: Value, _: tuple[Value, ...]) -> None:
             at = f.imul(i, s.strip)
@@ -525,7 +576,8 @@ class _Backward(_Writer):
                 f.call(self.scores(), self.area("q", here), self.area("k_turned"), scores, vectors)
                 f.call(self.scores(), self.area("ct", here), self.area("v_turned"), ds, vectors)
                 fill = f.iadd(count, s.strip) if p.causal else count
-                f.call(self.soften(), scores, ds, seen, limit, fill, self.area("lse", at), self.area("delta", at))
+                ahead = self.rows_ahead(*following(row))
+                f.call(self.soften(), scores, ds, seen, limit, fill, self.area("lse", at), self.area("delta", at), *ahead)
                 if with_dq:
                     dq = self.area("dq", f.imul(row, s.depth) if s.whole_heads else here)
                     self.weigh("rows", ds, self.area("k"), dq, count, f.icmp("sgt", column, 0))
@@ -555,13 +607,15 @@ class _Backward(_Writer):
         """
         s, p, lanes = self.s, self.p, self.s.lanes
         numbers = ("first", "limit", "width")
-        params = [("p", PTR), ("ds", PTR), *((x, I64) for x in numbers), ("lse", PTR), ("delta", PTR)]
+        places = ("lse", "delta", *(f"next_{x}" for x in self.awaited))
+        params = [("p", PTR), ("ds", PTR), *((x, I64) for x in numbers), *((x, PTR) for x in places)]
 
         def make(name: str) -> Function:
             f = self.module.function(name, params, internal=True)
-            probabilities, ds, first, limit, width, lse, delta = f.params
+            probabilities, ds, first, limit, width, lse, delta, *ahead = f.params
 
             def row(i: Value, _: tuple[Value, ...]) -> None:
+                self.ask_ahead(f, ahead, i)
                 here, there = (f.gep(x, f.imul(i, s.pitch), self.elem) for x in (probabilities, ds))
                 count = self.visible(f, first, i, limit)
                 shift, along = (f.splat(x, lanes) for x in (f.fneg(self.load(f, lse, i)), self.load(f, delta, i)))

@@ -51,6 +51,8 @@ class Entry:
             out += leaves
         self.checks: Checks | None = checks_of(graph)
         self.plan = Plan(graph, self.state)
+        for node, handle in traced.constants:
+            self.plan.slots[input_of[node]] = handle.address
         self.bound: list[Tensor | None] = [None] * len(self.cells)
 
     def holds(self) -> bool:

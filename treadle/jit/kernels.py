@@ -105,7 +105,7 @@ def _matmul(body: Graph, target: Target) -> Kernel:
     return Kernel(
         _name(body),
         "matmul",
-        f"{schedule.buffers} {schedule}",
+        f"{schedule}\n{schedule.matmul!r}\n{schedule.buffers}",
         lambda symbol: emit_product(schedule, symbol, product.shape[-2]),
         schedule.order,
         schedule.matmul.num_tiles,

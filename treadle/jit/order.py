@@ -23,8 +23,8 @@ class Step:
     reads: tuple[Node, ...]
     makes: tuple[Node, ...]
     overwrites: dict[int, Node] = field(default_factory=dict[int, Node])
-    before: set[Step] = field(default_factory=set["Step"])
-    after: set[Step] = field(default_factory=set["Step"])
+    before: dict[Step, None] = field(default_factory=dict["Step", None])
+    after: dict[Step, None] = field(default_factory=dict["Step", None])
 
 
 def link(steps: Sequence[Step]) -> None:
@@ -38,8 +38,8 @@ def link(steps: Sequence[Step]) -> None:
 
 def precede(first: Step, second: Step) -> None:
     """Note that `first` must run before `second`."""
-    second.before.add(first)
-    first.after.add(second)
+    second.before[first] = None
+    first.after[second] = None
 
 
 def depends_on(step: Step, other: Step) -> bool:
@@ -101,12 +101,12 @@ def ordered(steps: Sequence[Step], kept: set[Node]) -> list[Step]:
     waiting = {step: len(step.before) for step in steps}
     uses: dict[Node, int] = {}
     for step in steps:
-        for value in set(step.reads):
+        for value in dict.fromkeys(step.reads):
             uses[value] = uses.get(value, 0) + 1
 
     def growth(step: Step) -> int:
         made = sum(v.type.nbytes for v in step.makes if v not in kept)
-        freed = sum(v.type.nbytes for v in set(step.reads) if uses[v] == 1 and v not in kept and not _is_input(v))
+        freed = sum(v.type.nbytes for v in dict.fromkeys(step.reads) if uses[v] == 1 and v not in kept and not _is_input(v))
         return made - freed
 
     ready = [step for step in steps if waiting[step] == 0]
@@ -115,7 +115,7 @@ def ordered(steps: Sequence[Step], kept: set[Node]) -> list[Step]:
         step = min(ready, key=lambda s: (growth(s), rank[s]))
         ready.remove(step)
         out.append(step)
-        for value in set(step.reads):
+        for value in dict.fromkeys(step.reads):
             uses[value] -= 1
         for later in step.after:
             waiting[later] -= 1

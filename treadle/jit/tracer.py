@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.core import Type, flatten
-from treadle.ir import Graph, Input, Node
+from treadle.ir import Graph, Input, Node, substitute, topological
 from treadle.tensor import Cell, Tensor
-from treadle.tensor.realize import bare
+from treadle.tensor.realize import Data, Handle, bare, handle_of
 from treadle.tensor.trace import tracing
 from treadle.tensor.value import Maker
 
@@ -62,6 +62,7 @@ class Trace:
         written: the cells whose new values are outputs, in order.
         grads: gradients read or left behind.
         guards: what else the program depends on.
+        constants: inputs behind all others, and the data each always has.
     """
 
     graph: Graph
@@ -71,6 +72,7 @@ class Trace:
     written: list[CellUse]
     grads: list[GradUse]
     guards: list[Guard]
+    constants: list[tuple[Node, Handle]]
 
 
 @dataclass
@@ -149,8 +151,12 @@ def trace(function: Callable[..., Any], arguments: Callable[[Tracer], tuple[Any,
     for use in grads:
         if not use.local and use.held is not None:
             output(use.held)
-    graph = Graph(tuple(tracer.inputs), tuple(outputs))
-    return Trace(graph, structure, plan, cells, written, grads, list(tracer.guards.values()))
+    # Tensors the function closes over: their data stays where it is, as inputs that are bound once.
+    found = [node for node in topological(outputs) if isinstance(node.op, Data)]
+    inputs = {node: tracer.new_input(node.type) for node in found}
+    constants = [(inputs[node], handle) for node in found if (handle := handle_of(node)) is not None]
+    graph = Graph(tuple(tracer.inputs), substitute(outputs, inputs))
+    return Trace(graph, structure, plan, cells, written, grads, list(tracer.guards.values()), constants)
 
 
 def _held(cell: Cell) -> Tensor:

@@ -17,7 +17,7 @@ PathLike = str | os.PathLike[str]
 
 def save(state_dict: Mapping[str, Any], path: PathLike) -> None:
     """Write the tensors of a state dict to a safetensors file."""
-    write_arrays(path, {name: np.ascontiguousarray(value) for name, value in state_dict.items()}, {})
+    write_arrays(path, {name: np.asarray(value, order="C") for name, value in state_dict.items()}, {})
 
 
 def load(path: PathLike) -> Arrays:

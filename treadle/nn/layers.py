@@ -101,7 +101,8 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"
+        affine, bias = self.weight is not None, self.bias is not None
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
 
 
 class Dropout(Module):

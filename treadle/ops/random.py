@@ -1,7 +1,7 @@
 """Random numbers as pure functions of a key, uint32[..., 2]: element i is a hash of the key and i, whatever runs first.
 
 The hash is Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-Keys, bits, uniform and normal numbers are those of `jax.random` (its partitionable form) for the same key.
+Keys, bits, uniform and normal numbers (of 32 bits or more) are those of `jax.random`, partitionable, for the same key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from treadle.ir import Node, constant
 from treadle.te import fn, literal
 
 from .arithmetic import Clip, Maximum, Minimum
-from .base import Array, Elementwise, check_dtypes
+from .base import Array, Elementwise, check_dtypes, sum_dtype
 from .broadcast import full, reshape
 from .cast import cast
 from .compare import Equal, Greater, Less
@@ -31,7 +31,7 @@ from .special import Erfinv
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
-SORT_BY_COUNTING = 512  # sizes up to this are sorted by n**2 comparisons in one kernel
+SORT_BY_COUNTING = 4096  # sizes up to this are sorted by n**2 comparisons in one kernel
 
 Word = TypeVar("Word")
 
@@ -212,10 +212,14 @@ def uniform(key: Node, shape: Sequence[int], dtype: DType = float32, low: float 
 
 
 def normal(key: Node, shape: Sequence[int], dtype: DType = float32) -> Node:
-    """Return normally distributed floats with mean 0 and variance 1, by inverting the distribution function."""
+    """Return normally distributed floats with mean 0 and variance 1, by inverting the distribution function.
+
+    Shorter floats are float32's, rounded: their own few uniform numbers would leave out the tails.
+    """
     _float_only("normal", dtype)
-    above = float(np.nextafter(dtype.numpy.type(-1), dtype.numpy.type(0)))
-    return Erfinv()(uniform(key, shape, dtype, above, 1.0)) * math.sqrt(2)
+    wide = sum_dtype(dtype)
+    above = float(np.nextafter(wide.numpy.type(-1), wide.numpy.type(0)))
+    return cast(Erfinv()(uniform(key, shape, wide, above, 1.0)) * math.sqrt(2), dtype)
 
 
 def integers(key: Node, shape: Sequence[int], low: int, high: int, dtype: DType = int64) -> Node:

@@ -253,7 +253,7 @@ def schedule_attention(problem: AttentionProblem, cpu: Cpu) -> AttentionSchedule
     lanes = cpu.vector_bytes // size
     width, depth = 2 * lanes, _up(problem.depth, lanes)
     most = (cpu.num_vector_registers - 3) // 2
-    strip = _best_strip(problem.rows, most)
+    strip = _best_strip(problem, most, lanes)
     columns = min(problem.rows, problem.columns) if problem.causal and not problem.grad else problem.columns
     if problem.grad:
         whole = problem.heads >= _FEW_HEADS and problem.rows * depth * size <= _MOST_SCRATCH
@@ -274,9 +274,17 @@ def schedule_attention(problem: AttentionProblem, cpu: Cpu) -> AttentionSchedule
     return AttentionSchedule(problem, lanes, strip, block_rows, block_columns, whole)
 
 
-def _best_strip(rows: int, most: int) -> int:
-    """Rows of a register tile: many, but with few computed in vain behind the last row."""
-    return min(range(max(most - 5, 1), most + 1), key=lambda r: (_up(rows, r) * (1 + 0.3 / r), -r)) if rows > most else rows
+def _best_strip(problem: AttentionProblem, most: int, lanes: int) -> int:
+    """Rows of a register tile: enough, but with little computed in vain behind the last row and the diagonal."""
+    if problem.rows <= most:
+        return problem.rows
+    mean = problem.num_scores / (problem.heads * problem.rows)
+
+    def cost(rows: int) -> float:
+        beyond = (rows + lanes) / 2 / mean if problem.causal else 0.0
+        return _up(problem.rows, rows) * (1 + beyond) * (1 + 0.2 / rows)
+
+    return min(range(max(most - 6, 1), most + 1), key=cost)
 
 
 def _up(size: int, multiple: int) -> int:

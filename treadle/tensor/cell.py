@@ -70,7 +70,7 @@ class Cell(Operators):
 
     def reads(self, node: Node, *sources: Tensor) -> Tensor:
         """Return the tensor that reading gives when the cell holds `node`: marked if the cell collects a gradient."""
-        depth = max((s.depth for s in sources), default=0) + 1
+        depth = max((s.depth for s in sources), default=1)
         tensor = Maker.new(marked(self._uid, node) if self._requires_grad else node, depth, self._requires_grad)
         tensor.uid = self._uid if self._requires_grad else 0
         return tensor

@@ -18,6 +18,7 @@ from .creation import of_array
 from .indexing import take
 from .manipulation import Shape, whole_shape
 from .promotion import Operand, as_tensor
+from .trace import state
 from .value import Value, made, node_of
 
 if TYPE_CHECKING:
@@ -67,9 +68,11 @@ class Generator(Cell):
 
     def next_key(self) -> Tensor:
         """Return a key that no earlier or later call returns."""
-        state = self.value
-        drawn = fold_in(state[:2], state[2])
-        self.value = state + of_array(_ONE)
+        held = self.value
+        drawn = fold_in(held[:2], held[2])
+        # Outside a trace the count is known: written as data it makes programs that draw often equal to each other.
+        known = held.handle if state.trace is None else None
+        self.value = held + of_array(_ONE) if known is None else of_array(known.array + _ONE)
         return drawn
 
 

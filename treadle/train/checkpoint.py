@@ -37,7 +37,7 @@ class Checkpoint:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in the place of the one before, which survives if anything goes wrong."""
     arrays = {
-        f"{group}:{name}": np.ascontiguousarray(array)
+        f"{group}:{name}": np.asarray(array, order="C")
         for group, named in checkpoint.groups.items()
         for name, array in named.items()
     }

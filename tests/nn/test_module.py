@@ -1,0 +1,165 @@
+"""Modules: what they find in their attributes, their names, state dicts, modes, hooks and printing."""
+
+import numpy as np
+import pytest
+
+import treadle as td
+from treadle import nn
+from treadle.core import CheckpointError, DTypeError
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(td.ones((2,)))
+        self.body = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2, bias=False))
+        self.steps = nn.Buffer(td.asarray(0))
+        self.scratch = nn.Buffer(td.asarray(0.0), persistent=False)
+        self.heads = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)])
+
+    def forward(self, x):
+        x = self.body(x) * self.scale
+        return self.heads[0](x) + self.heads[-1](x)
+
+
+def test_names_are_pytorchs():
+    net = Net()
+    assert [name for name, _ in net.named_parameters()] == [
+        "scale", "body.0.weight", "body.0.bias", "body.2.weight", "heads.0.weight", "heads.0.bias", "heads.1.weight",
+        "heads.1.bias",
+    ]  # fmt: skip
+    assert [name for name, _ in net.named_buffers()] == ["steps", "scratch"]
+    assert [name for name, _ in net.named_modules()][:3] == ["", "body", "body.0"]
+    assert "scratch" not in net.state_dict()
+    assert "steps" in net.state_dict()
+    assert len(net.heads) == 2
+    assert net(td.ones((4, 2))).shape == (4, 1)
+
+
+def test_state_dict_goes_round():
+    a, b = Net(), Net()
+    b.load_state_dict({name: np.asarray(value) for name, value in a.state_dict().items()})
+    x = td.asarray(np.random.default_rng(0).standard_normal((3, 2), np.float32))
+    np.testing.assert_array_equal(np.asarray(a(x)), np.asarray(b(x)))
+
+
+def test_a_state_dict_of_another_model_is_refused_and_changes_nothing():
+    net = Net()
+    before = np.asarray(net.scale)
+    state = dict(net.state_dict())
+    state["extra"] = state.pop("scale") * 2
+    with pytest.raises(
+        CheckpointError, match=r"missing: scale; not in the model: extra\. Make the model with the settings"
+    ):
+        net.load_state_dict(state)
+    found = net.load_state_dict(state, strict=False)
+    assert found.missing_keys == ["scale"]
+    assert found.unexpected_keys == ["extra"]
+    wrong = {**net.state_dict(), "scale": np.zeros(3, np.float32)}
+    with pytest.raises(CheckpointError, match=r"other shapes: scale is \[3\], the model's \[2\]"):
+        net.load_state_dict(wrong, strict=False)
+    np.testing.assert_array_equal(np.asarray(net.scale), before)
+
+
+def test_tied_parameters_count_once_and_have_every_name():
+    net = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    net["b"].weight = net["a"].weight
+    assert [name for name, _ in net.named_parameters()] == ["a.weight"]
+    assert list(net.state_dict()) == ["a.weight", "b.weight"]
+
+
+def test_assigning_a_value_to_a_parameter_is_refused():
+    net = Net()
+    with pytest.raises(
+        DTypeError, match=r"Net\.scale is a Parameter, and a Tensor was assigned .* `\.scale\.value = \.\.\.`"
+    ):
+        net.scale = td.zeros((2,))
+    net.scale = nn.Parameter(td.zeros((2,)))
+    assert float(net.scale.value.sum()) == 0
+
+
+def test_train_and_eval_reach_everything():
+    net = Net()
+    assert net.eval() is net
+    assert not any(m.training for m in net.modules())
+    assert net.train().heads[1].training
+
+
+def test_a_compiled_function_depends_on_the_mode():
+    drop = nn.Dropout(0.5)
+
+    @td.compile
+    def run(x):
+        return drop(x)
+
+    x = td.ones((64,))
+    assert (np.asarray(run(x)) == 0).any()
+    drop.eval()
+    np.testing.assert_array_equal(np.asarray(run(x)), 1)
+    assert run.num_compiles == 2
+    assert "training was True and is False" in run.reasons[0]
+    drop.train()
+    assert (np.asarray(run(x)) == 0).any()
+    assert run.num_compiles == 2
+
+
+def test_apply_to_and_zero_grad():
+    net = Net()
+    seen = []
+    net.apply(lambda m: seen.append(type(m).__name__))
+    assert seen[-1] == "Net"
+    net(td.ones((1, 2))).sum().backward()
+    assert net.scale.grad is not None
+    net.zero_grad()
+    assert net.scale.grad is None
+    held = net.scale
+    net.to("bfloat16")
+    assert net.scale is held
+    assert held.dtype.name == "bfloat16"
+    assert held.requires_grad
+    assert net.steps.dtype.name == "int64"
+    with pytest.raises(DTypeError, match=r"to: parameters cannot be int8\. Allowed: floating-point"):
+        net.to("int8")
+
+
+def test_hooks_see_and_change_results():
+    layer = nn.Identity()
+    handle = layer.register_forward_hook(lambda module, args, result: result + args[0])
+    assert float(layer(td.asarray(2.0))) == 4
+    handle.remove()
+    handle.remove()
+    assert float(layer(td.asarray(2.0))) == 2
+
+
+def test_nodes_know_the_module_that_made_them():
+    net = Net()
+    out = net.heads[1](td.ones((1, 2)))
+    node, paths = out.node, set()
+    stack = [node]
+    while stack:
+        n = stack.pop()
+        if n.source:
+            paths.add(n.source.module)
+        stack.extend(n.args)
+    assert "heads.1" in paths
+
+
+def test_repr_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    ours = nn.Sequential(
+        nn.Linear(2, 3), nn.Sequential(nn.GELU(), nn.LayerNorm(3)), nn.Dropout(0.1), nn.Embedding(4, 5)
+    )
+    t = torch.nn
+    theirs = t.Sequential(t.Linear(2, 3), t.Sequential(t.GELU(), t.LayerNorm(3)), t.Dropout(0.1), t.Embedding(4, 5))
+    assert repr(ours).replace("Dropout(p=0.1)", "Dropout(p=0.1, inplace=False)") == repr(theirs)
+
+
+def test_files(tmp_path):
+    net = Net()
+    nn.save(net.state_dict(), tmp_path / "net.safetensors")
+    other = Net()
+    other.load_state_dict(nn.load(tmp_path / "net.safetensors"))
+    np.testing.assert_array_equal(np.asarray(other.scale), np.asarray(net.scale))
+    (tmp_path / "short").write_bytes((tmp_path / "net.safetensors").read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match="is no safetensors file, or cut short"):
+        nn.load(tmp_path / "short")
