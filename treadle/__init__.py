@@ -1,7 +1,9 @@
 """A machine-learning stack that one person can read: tensors, autodiff and a graph compiler to native CPU code."""
 
+import importlib
 import math
 import sys
+from types import ModuleType
 
 from treadle import tensor
 from treadle.autodiff import backward as _backward
@@ -37,8 +39,10 @@ from treadle.core import (
     uint64,
 )
 from treadle.core import bool_ as bool
-from treadle.jit import Compiled, Plan, compile, execute
+from treadle.jit import Compiled, Plan, compile
+from treadle.jit import execute as _execute
 from treadle.tensor import Cell, Tensor, random
+from treadle.tensor import data_types as _data_types
 from treadle.tensor.control import enable_grad, is_grad_enabled, no_grad, realize
 from treadle.tensor.creation import (
     arange,
@@ -178,6 +182,7 @@ from treadle.tensor.trace import set_grad_enabled
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
+__array_namespace_info__ = _data_types.array_namespace_info
 
 e = math.e
 inf = math.inf
@@ -187,8 +192,16 @@ pi = math.pi
 
 # The two knots between layers: what is above `tensor` is put in here.
 tensor.Hooks.backward = _backward
-tensor.set_executor(execute)
+tensor.set_executor(_execute)
 _Namespace.module = sys.modules[__name__]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the packages above on first use: `td.nn` works, and who needs tensors only does not wait for it."""
+    if name in ("nn", "optim", "data"):
+        return importlib.import_module(f"treadle.{name}")
+    raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+
 
 __all__ = [
     "Cell",

@@ -14,6 +14,13 @@ X = np.random.RandomState(0).uniform(0.2, 1.5, (3, 4))
 W = np.random.RandomState(1).uniform(-1, 1, (4, 5))
 I = np.array([[0, 2], [1, -1]])
 
+
+def torch_at(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    y = x.clone()
+    y[1:, ::2] = w[:2, :2]
+    return y.index_put((torch.tensor([0, 0]), torch.tensor([1, 1])), w[0, :2], accumulate=True)
+
+
 # name -> (treadle, PyTorch), functions of x [3, 4] and w [4, 5]
 FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "arithmetic": (lambda x, w: (x * x[0] - 2 / x + x**3 - (-x)), lambda x, w: (x * x[0] - 2 / x + x**3 - (-x))),
@@ -64,18 +71,12 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda x, w: x.clip(0.5, 1.0) * td.maximum(x, 0.7) + td.minimum(x, x[0]),
         lambda x, w: x.clip(0.5, 1.0) * torch.clamp(x, min=0.7) + torch.minimum(x, x[0]),
     ),
-    "at": (lambda x, w: x.at[1:, ::2].set(w[:2, :2]).at[[0, 0], 1].add(w[0, :2]), lambda x, w: _torch_at(x, w)),
+    "at": (lambda x, w: x.at[1:, ::2].set(w[:2, :2]).at[[0, 0], 1].add(w[0, :2]), torch_at),
     "take_along": (
         lambda x, w: td.take_along_axis(x, I[:, :1].repeat(4, 1), axis=0),
         lambda x, w: torch.gather(x, 0, torch.tensor(I[:, :1].repeat(4, 1) % 3)),
     ),
 }  # fmt: skip
-
-
-def _torch_at(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    y = x.clone()
-    y[1:, ::2] = w[:2, :2]
-    return y.index_put((torch.tensor([0, 0]), torch.tensor([1, 1])), w[0, :2], accumulate=True)
 
 
 def weighed(value: Any) -> Any:
@@ -91,7 +92,11 @@ def test_gradients_are_pytorchs(name: str) -> None:
     x, w = torch.tensor(X, requires_grad=True), torch.tensor(W, requires_grad=True)
     loss = weighed(theirs(x, w))
     loss.backward()
-    value, (dx, dw) = td.value_and_grad(lambda *args: weighed(ours(*args)), (0, 1))(td.asarray(X), td.asarray(W))
+
+    def loss_of(*args: td.Tensor) -> td.Tensor:
+        return weighed(ours(*args))
+
+    value, (dx, dw) = td.value_and_grad(loss_of, (0, 1))(td.asarray(X), td.asarray(W))
     np.testing.assert_allclose(value.item(), loss.item(), rtol=1e-9)
     for got, want, like in ((dx, x.grad, X), (dw, w.grad, W)):
         assert got.dtype is td.float64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -12,13 +12,17 @@ import pytest
 
 from treadle.codegen.target import Target, host
 from treadle.codegen.toolchain import Library, compile_object, load
-from treadle.core import DType, Type, config, float32, from_numpy
+from treadle.core import DType, Type, bfloat16, config, float16, float32, float64, from_numpy
 from treadle.ir import Graph, Input, Node, results
 from treadle.jit.kernels import Kernel, kernel_for
-from treadle.ops import Attention, AttentionGrad, Permute, Reshape, Slice
-from treadle.ops.fused import Fused
+from treadle.jit.plan import Plan
+from treadle.ops import Attention, AttentionGrad, BroadcastTo, Permute, Reshape, Slice
+from treadle.ops.fused import Fused, run_graph
+from treadle.passes.decompose import decompose
 from treadle.passes.fuse import fuse
+from treadle.passes.simplify import simplify
 
+Check = Callable[..., None]
 CPUS = ("avx2", "avx512") if host().has_avx512 else ("avx2",)
 
 
@@ -77,6 +81,11 @@ def forward_graph(types: Sequence[Type], causal: bool, scale: float) -> Graph:
     return Graph(inputs, results(Attention(causal, scale)(*inputs)))
 
 
+def grad_graph(types: Sequence[Type], causal: bool, scale: float) -> Graph:
+    inputs = leaves(types)
+    return Graph(inputs, results(AttentionGrad(causal, scale)(*inputs)))
+
+
 def operands(
     b: int, h: int, t: int, s: int, d: int, dtype: DType = float32, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,22 +113,6 @@ def check_forward(
     close(lse, want_lse, TOLERANCES[lse.dtype.name])
 
 
-LENGTHS = (1, 2, 7, 16, 17, 64, 65, 256, 300)
-DEPTHS = (1, 8, 16, 33, 64, 80)
-
-
-@pytest.mark.parametrize("cpu", CPUS)
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("t", LENGTHS)
-def test_lengths(t: int, causal: bool, cpu: str) -> None:
-    check_forward((1, 2, t, t, 16), cpu, causal=causal)
-
-
-def grad_graph(types: Sequence[Type], causal: bool, scale: float) -> Graph:
-    inputs = leaves(types)
-    return Graph(inputs, results(AttentionGrad(causal, scale)(*inputs)))
-
-
 def check_backward(
     shape: tuple[int, int, int, int, int], cpu: str, *, causal: bool, dtype: DType = float32, cuts: Sequence[int] = ()
 ) -> None:
@@ -133,14 +126,248 @@ def check_backward(
         close(x, want, 4 * TOLERANCES[dtype.name])
 
 
-@pytest.mark.parametrize("cpu", CPUS)
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("t", LENGTHS)
-def test_gradient_lengths(t: int, causal: bool, cpu: str) -> None:
-    check_backward((1, 2, t, t, 16), cpu, causal=causal)
+LENGTHS = (1, 2, 7, 16, 17, 64, 65, 256, 300)
+DEPTHS = (1, 8, 16, 33, 64, 80)
+every_cpu = pytest.mark.parametrize("cpu", CPUS)
+either_way = pytest.mark.parametrize("causal", [False, True])
+checks = pytest.mark.parametrize("check", [check_forward, check_backward])
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@every_cpu
+@either_way
+@checks
 @pytest.mark.parametrize("t", LENGTHS)
-def test_gradient_by_heads(t: int, causal: bool) -> None:
-    check_backward((2, 4, t, t, 33), CPUS[-1], causal=causal)
+def test_lengths(check: Check, t: int, causal: bool, cpu: str) -> None:
+    check((1, 2, t, t, 16), cpu, causal=causal)
+
+
+@every_cpu
+@checks
+@pytest.mark.parametrize("d", DEPTHS)
+def test_depths(check: Check, d: int, cpu: str) -> None:
+    check((1, 4, 40, 40, d), cpu, causal=True)
+
+
+@either_way
+@checks
+@pytest.mark.parametrize(("t", "s"), [(1, 50), (50, 1), (20, 100), (100, 20), (65, 300), (300, 33), (129, 128)])
+@pytest.mark.parametrize("heads", [2, 4])
+def test_more_rows_or_more_columns(check: Check, heads: int, t: int, s: int, causal: bool) -> None:
+    check((1, heads, t, s, 24), CPUS[-1], causal=causal)
+
+
+@every_cpu
+@checks
+@pytest.mark.parametrize("dtype", [float16, bfloat16, float64])
+def test_dtypes(check: Check, dtype: DType, cpu: str) -> None:
+    check((2, 2, 70, 70, 40), cpu, causal=True, dtype=dtype)
+
+
+@either_way
+@pytest.mark.parametrize(("t", "s"), [(1200, 1200), (40, 5000), (2000, 1000)])
+def test_long_sequences(t: int, s: int, causal: bool) -> None:
+    """Several blocks of columns: the sums are rescaled on the way, and scratch memory stays bounded."""
+    check_forward((1, 1, t, s, 64), CPUS[-1], causal=causal)
+    check_backward((1, 1, t, s, 64), CPUS[-1], causal=causal)
+    check_backward((2, 2, t, s, 16), CPUS[-1], causal=causal)
+
+
+def test_scratch_memory_is_bounded() -> None:
+    for heads, causal in itertools.product((1, 64), (False, True)):
+        q = Type(float32, (1, heads, 100_000, 64))
+        out, lse = Type(float32, (1, 100_000, heads, 64)), Type(float32, (1, heads, 100_000))
+        for graph in (forward_graph([q] * 3, causal, 1.0), grad_graph([q] * 3 + [out, lse, out], causal, 1.0)):
+            assert attention_kernel(graph, CPUS[-1]).scratch_nbytes < 8 << 20
+
+
+@every_cpu
+@either_way
+@pytest.mark.parametrize("shape", [(1, 3, 150, 150, 32), (1, 2, 200, 90, 16), (3, 4, 30, 30, 16), (1, 1, 1300, 1300, 8)])
+def test_any_split_gives_the_same_bits(shape: tuple[int, int, int, int, int], causal: bool, cpu: str) -> None:
+    b, h, t, _, d = shape
+    arrays = operands(*shape)
+    forward = forward_graph(types_of(arrays), causal, 0.2)
+    out, lse = run(forward, arrays, cpu)
+    ct = np.random.default_rng(2).standard_normal((b, t, h, d)).astype(np.float32)
+    given = [*arrays, out, lse, ct]
+    backward = grad_graph(types_of(given), causal, 0.2)
+    whole = [*run(forward, arrays, cpu), *run(backward, given, cpu)]
+    for cuts in ([1], [2], [1, 3, 4], list(range(1, 200))):
+        for a, b_ in zip(whole, [*run(forward, arrays, cpu, cuts), *run(backward, given, cpu, cuts)], strict=True):
+            np.testing.assert_array_equal(a, b_)
+
+
+def part(packed: Node, which: int) -> Node:
+    """One of q, k, v of [B, T, 3, H, D] as [B, H, T, D]."""
+    b, t, three, h, d = packed.shape
+    turned = Permute((2, 0, 3, 1, 4))(packed)
+    return Reshape((b, h, t, d))(Slice((which, 0, 0, 0, 0), (1, b, h, t, d), (1,) * 5)(turned))
+
+
+@every_cpu
+@pytest.mark.parametrize("dtype", [float32, bfloat16])
+def test_heads_of_a_packed_projection_are_read_in_place(dtype: DType, cpu: str) -> None:
+    b, t, h, d = 2, 37, 3, 20
+    qkv = np.random.default_rng(0).standard_normal((b, t, 3, h, d)).astype(dtype.numpy)
+    q, k, v = (np.ascontiguousarray(x) for x in qkv.transpose(2, 0, 3, 1, 4))
+    packed = leaves(types_of([qkv]))
+    op = Attention(True, 0.3)
+    graph = Graph(packed, results(op(*(part(packed[0], n) for n in range(3)))))
+    for x, want in zip(run(graph, [qkv], cpu), op.eval(q, k, v), strict=True):
+        close(x, want, TOLERANCES[str(from_numpy(x.dtype).name)])
+    ct = np.random.default_rng(1).standard_normal((b, t, h, d)).astype(dtype.numpy)
+    rest = [np.ascontiguousarray(x) for x in (*op.eval(q, k, v), ct)]
+    inputs = leaves(types_of([qkv, *rest]))
+    grad = AttentionGrad(True, 0.3)
+    graph = Graph(inputs, results(grad(*(part(inputs[0], n) for n in range(3)), *inputs[1:])))
+    for x, want in zip(run(graph, [qkv, *rest], cpu), grad.eval(q, k, v, *rest), strict=True):
+        close(x, want, 4 * TOLERANCES[dtype.name])
+
+
+def turned(x: Node) -> Node:
+    """D is not contiguous, T is."""
+    return Reshape((2, 1, 19, 12))(Permute((0, 2, 1))(Slice((0, 0, 0), (2, 12, 19), (1, 1, 1))(x)))
+
+
+def sparse(x: Node) -> Node:
+    """Every second element of both, backwards."""
+    return Reshape((2, 1, 19, 12))(Permute((0, 2, 1))(Slice((0, 23, 37), (2, 12, 19), (1, -2, -2))(x)))
+
+
+def repeated(x: Node) -> Node:
+    """All heads share one."""
+    one = Reshape((1, 1, 19, 12))(Permute((0, 2, 1))(Slice((1, 2, 3), (1, 12, 19), (1, 1, 1))(x)))
+    return BroadcastTo((2, 3, 19, 12))(one)
+
+
+@every_cpu
+@pytest.mark.parametrize("view", [turned, sparse, repeated])
+def test_any_evenly_spaced_elements(view: Callable[[Node], Node], cpu: str) -> None:
+    """Rows apart, columns apart, backwards, repeated: whatever is affine needs no copy."""
+    t, d = 19, 12
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((2, 2 * d, 2 * t)).astype(np.float32)
+    x = leaves(types_of([base]))
+    node = view(x[0])
+    op = Attention(True, 0.25)
+    (value,) = run_graph(Graph(x, (node,)), [base])
+    for place in range(3):
+        others = operands(*node.shape[:2], t, t, d)
+        inputs = leaves(types_of([base, *others[:2]]))
+        args = [inputs[1], inputs[2]]
+        args.insert(place, view(inputs[0]))
+        arrays = [*others[:2]]
+        arrays.insert(place, value)
+        made = op(*args)
+        (fused,) = [n for n in kernels_of(Graph(inputs, results(made)))]
+        got = run(Graph(inputs, results(made)), [base, *others[:2]], cpu)
+        for a, b in zip(got, op.eval(*arrays), strict=True):
+            close(a, b, TOLERANCES["float32"])
+
+
+def test_results_nobody_reads_are_not_stored() -> None:
+    arrays = operands(1, 4, 20, 20, 16)
+    inputs = leaves(types_of(arrays))
+    op = Attention(True, 0.25)
+    out, lse = results(op(*inputs))
+    want = [np.ascontiguousarray(x) for x in op.eval(*arrays)]
+    for picked in ([0], [1], [1, 0]):
+        got = run(Graph(inputs, tuple([(out, lse)[n] for n in picked])), arrays, CPUS[-1])
+        for n, x in zip(picked, got, strict=True):
+            close(x, want[n], TOLERANCES["float32"])
+    ct = np.random.default_rng(1).standard_normal(out.shape).astype(np.float32)
+    for heads in (2, 4):
+        given = [*(np.ascontiguousarray(a[:, :heads]) for a in arrays), *(
+            np.ascontiguousarray(x) for x in (want[0][:, :, :heads], want[1][:, :heads], ct[:, :, :heads])
+        )]
+        inputs = leaves(types_of(given))
+        grad = AttentionGrad(True, 0.25)
+        grads, wanted = results(grad(*inputs)), grad.eval(*given)
+        for picked in ([0], [1], [2], [2, 0], [1, 2, 0]):
+            got = run(Graph(inputs, tuple([grads[n] for n in picked])), given, CPUS[-1])
+            for n, x in zip(picked, got, strict=True):
+                close(x, wanted[n], 4 * TOLERANCES["float32"])
+
+
+@pytest.mark.parametrize("scale", [-0.3, 0.0])
+def test_scales_that_are_not_positive(scale: float) -> None:
+    arrays = operands(1, 2, 30, 30, 8)
+    for got, want in zip(run(forward_graph(types_of(arrays), True, scale), arrays, CPUS[-1]), Attention(True, scale).eval(*arrays), strict=True):
+        close(got, want, TOLERANCES["float32"])
+
+
+@every_cpu
+@pytest.mark.parametrize("s", [50, 3000])
+def test_large_scores(s: int, cpu: str) -> None:
+    """Logits of 1e4 and more: exponentials of differences only. What float32 loses of a score is all that is lost."""
+    q, k, v = operands(1, 2, 20, s, 16)
+    q, k = 100 * q, 100 * k
+    out, lse = run(forward_graph(types_of([q, k, v]), False, 1.0), [q, k, v], cpu)
+    want, want_lse = Attention(False, 1.0).eval(q, k, v)
+    assert want_lse.max() > 1e4
+    close(lse, want_lse, 1e-6)
+    close(out, want, 2e-2)
+
+
+@every_cpu
+@pytest.mark.parametrize("s", [20, 3000])
+def test_special_values(s: int, cpu: str) -> None:
+    """A row that sees NaN is NaN; one that sees only -inf has sum 0: NaN and a logsumexp of -inf; others are untouched."""
+    q, k, v = operands(1, 4, 20, s, 16)
+    q[0, 0, 3] = np.nan
+    q[0, 1, 5], k[0, 1] = -np.inf, np.abs(k[0, 1])
+    k[0, 2, 7, :], q[0, 2] = np.inf, np.abs(q[0, 2])
+    v[0, 3, 2, 1] = np.inf
+    for causal in (False, True):
+        out, lse = run(forward_graph(types_of([q, k, v]), causal, 0.25), [q, k, v], cpu)
+        want, want_lse = Attention(causal, 0.25).eval(q, k, v)
+        assert np.isneginf(want_lse[0, 1, 5])
+        np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-5)
+        finite = np.isfinite(want)
+        np.testing.assert_array_equal(np.isfinite(out), finite)
+        np.testing.assert_allclose(out[finite], want[finite], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [2, 8])
+def test_gradient_of_the_whole_is_that_of_the_expansion(heads: int) -> None:
+    arrays = operands(1, heads, 33, 33, 16)
+    types = types_of(arrays)
+    inputs = leaves([*types, Type(float32, (1, 33, heads, 16))])
+    op = Attention(True, 0.25)
+    ct = np.random.default_rng(3).standard_normal((1, 33, heads, 16)).astype(np.float32)
+    back = [n for n in op.vjp((inputs[3], None), op(*inputs[:3]), *inputs[:3]) if n is not None]
+    graph = Graph(inputs, tuple(back))
+    plain = run_graph(decompose(graph, keep=lambda n: False), [*arrays, ct])
+    got = Plan(graph, num_threads=1).run([*arrays, ct])
+    for x, want in zip(got, plain, strict=True):
+        close(x, want, 4 * TOLERANCES["float32"])
+
+
+def test_model_code_has_no_copies_around_the_kernels() -> None:
+    """A projection's heads in, heads inside out: forward and backward are one kernel each."""
+    b, t, h, d = 2, 24, 3, 16
+    qkv_type, ct_type = Type(float32, (b, t, 3 * h * d)), Type(float32, (b, t, h * d))
+    inputs = leaves([qkv_type, ct_type])
+    packed = Reshape((b, t, 3, h, d))(inputs[0])
+    parts = [part(packed, n) for n in range(3)]
+    op = Attention(True, 0.25)
+    node = op(*parts)
+    out = results(node)[0]
+    ct = Permute((0, 2, 1, 3))(Permute((0, 2, 1, 3))(Reshape((b, t, h, d))(inputs[1])))
+    grads = [n for n in op.vjp((ct, None), node, *parts) if n is not None]
+    back = [Reshape((b, t, h * d))(Permute((0, 2, 1, 3))(g)) for g in grads]
+    graph = simplify(Graph(inputs, (Reshape((b, t, h * d))(out), *back)))
+    kinds = [n.op.kind for n in kernels_of(graph) if isinstance(n.op, Fused)]
+    assert kinds.count("attention") == 2
+    assert len(kinds) == 2, f"{kinds}"
+
+
+def test_text_and_counts() -> None:
+    q = Type(float32, (8, 6, 256, 64))
+    kernel = attention_kernel(forward_graph([q] * 3, True, 0.125), CPUS[-1])
+    assert kernel.name == "attention_8x256x6x64_f32"
+    assert "causal attention, scale 0.125: 8x6 heads * 256x256x64 f32" in kernel.text
+    pairs = 48 * 256 * 257 // 2
+    assert 4 * 64 * pairs <= kernel.flops <= 5 * 64 * pairs
+    assert kernel.nbytes == 4 * (4 * q.size + 48 * 256)
+    assert kernel.num_tiles % 2 == 0

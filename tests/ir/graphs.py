@@ -24,7 +24,7 @@ def literals(dtype: DType) -> st.SearchStrategy[Node]:
     return st.integers(low, low + (1 << dtype.bits) - 1).map(lambda v: Const(v, dtype)())
 
 
-UNARY = [ops.Exp(), ops.Tanh(), ops.Negative(), ops.Abs(), ops.IsNan(), ops.BitwiseInvert(), ops.Erf(), ops.LogicalNot()]
+UNARY = [ops.Exp(), ops.Tanh(), ops.Negative(), ops.IsNan(), ops.BitwiseInvert(), ops.Erf(), ops.LogicalNot()]
 BINARY = [ops.Add(), ops.Multiply(), ops.Maximum(), ops.Less(), ops.Equal(), ops.Pow(), ops.LogicalAnd(), ops.Divide()]
 
 
@@ -67,5 +67,3 @@ def one_more(draw: st.DrawFn, nodes: list[Node]) -> Node | None:
                 return ops.Where()(ops.Cast(bool_)(x), x, draw(literals(x.dtype)))
     except (TypeError, ValueError):
         return None
-
-

@@ -1,4 +1,4 @@
-"""Nodes are interned: equal programs are one object, literals are equal when their bits are, and sources stand beside."""
+"""Nodes are interned: equal programs are one object, literals equal when their bits are, sources stand beside."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import inspect
 import math
 import pickle
+import re
 import weakref
 
 import numpy as np
@@ -16,7 +17,6 @@ from tests.ir.graphs import graphs
 from treadle import ops
 from treadle.core import Type, VerifyError, bool_, float32, float64, int32, int64
 from treadle.ir import (
-    Const,
     Get,
     Graph,
     Input,
@@ -106,12 +106,12 @@ def test_nodes_are_the_same_after_pickling() -> None:
 
 
 def test_results_of_an_op_with_several() -> None:
-    q = Input(0, Type(float32, (1, 2, 3, 4)))()
+    q = Input(0, Type(float32, (1, 3, 3, 4)))()
     both = ops.Attention(True, 1.0)(q, q, q)
     out, lse = results(both)
-    assert out.shape == (1, 2, 3, 4)
-    assert lse.shape == (1, 2, 3)
-    assert results(out) == (Get(0, out.type)(out),) or out.op == Get(0, out.type)
+    assert out.shape == (1, 3, 3, 4)
+    assert lse.shape == (1, 3, 3)
+    assert out is Get(0, both.types[0])(both)
     assert results(X) == (X,)
     with pytest.raises(VerifyError, match="get: result 2"):
         Get(2, out.type)(both)
@@ -142,9 +142,9 @@ def test_users_are_the_inverse_of_arguments(graph: Graph) -> None:
 
 def test_a_deep_chain_needs_no_recursion() -> None:
     node = X
-    for _ in range(20_000):
+    for _ in range(5_000):
         node = -node
-    assert len(topological([node])) == 20_001
+    assert len(topological([node])) == 5_001
     (moved,) = substitute([node], {X: Y})
     assert topological([moved])[0] is Y
 
@@ -172,7 +172,7 @@ def test_graphs_that_ops_build_are_valid(graph: Graph) -> None:
 
 
 def test_invalid_graphs() -> None:
-    with pytest.raises(VerifyError, match="input 0 of the graph is input{index=1"):
+    with pytest.raises(VerifyError, match=re.escape("input 0 of the graph is input{index=1")):
         verify(Graph((Y,), (Y,)))
     with pytest.raises(VerifyError, match="is read but is not an input"):
         verify(Graph((X,), (X + Y,)))

@@ -38,8 +38,6 @@ from treadle.te import (
 EXTENTS = (1, 2, 3, 4, 6, 8)
 VARS = tuple(Var(f"v{n}", n)() for n in EXTENTS)
 GRID = dict(zip(VARS, np.meshgrid(*[np.arange(n) for n in EXTENTS], indexing="ij", sparse=True), strict=True))
-    v: g for v, g in zip(VARS, np.meshgrid(*[np.arange(n) for n in EXTENTS], indexing="ij", sparse=True), strict=True)
-}
 
 
 @dataclass(frozen=True)

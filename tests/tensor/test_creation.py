@@ -199,6 +199,11 @@ def test_dtype_functions() -> None:
     assert not td.can_cast(td.ones(1), td.int16)
     assert td.result_type(td.ones(1), 1.0, td.float64) is td.float64
     assert td.result_type(1, 2.0) is td.float32
+    info = td.__array_namespace_info__()
+    assert info.default_dtypes()["real floating"] is td.asarray(1.0).dtype
+    assert set(info.dtypes(kind="unsigned integer")) == {"uint8", "uint16", "uint32", "uint64"}
+    assert len(info.dtypes()) == len(DTYPES)
+    assert info.devices() == [info.default_device()] == [td.ones(1).device]
     with pytest.raises(td.DTypeError, match="finfo: int8 is not floating point"):
         td.finfo(td.int8)
     with pytest.raises(td.DTypeError, match="'strange' is not a kind"):

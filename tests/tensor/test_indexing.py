@@ -89,12 +89,14 @@ def test_getitem_is_numpys(key: Any) -> None:
     np.testing.assert_array_equal(got.numpy(), want)
 
 
+@pytest.mark.usefixtures("oracle")
 @given(hnp.basic_indices((3, 4, 2), allow_newaxis=True, max_dims=6))
 def test_any_basic_key(key: Any) -> None:
     x = np.arange(24).reshape(3, 4, 2)
     np.testing.assert_array_equal(td.asarray(x)[key].numpy(), x[key])
 
 
+@pytest.mark.usefixtures("oracle")
 @given(hnp.integer_array_indices((3, 4, 2), result_shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)))
 def test_any_integer_arrays(key: Any) -> None:
     x = np.arange(24).reshape(3, 4, 2)
@@ -120,6 +122,7 @@ def mixed(draw: st.DrawFn) -> tuple[Any, ...]:
     return tuple(items)
 
 
+@pytest.mark.usefixtures("oracle")
 @given(mixed())
 def test_any_mixture(key: tuple[Any, ...]) -> None:
     x = np.arange(24).reshape(3, 4, 2)
@@ -130,6 +133,7 @@ def test_any_mixture(key: tuple[Any, ...]) -> None:
         np.testing.assert_array_equal(got.numpy(), want)
 
 
+@pytest.mark.usefixtures("oracle")
 @given(mixed(), st.booleans())
 def test_at_is_numpys_assignment(key: tuple[Any, ...], computed: bool) -> None:
     x = np.arange(24.0).reshape(3, 4, 2)

@@ -26,7 +26,9 @@ def load_lanes(
     return widen(f, stored, dtype)
 
 
-def store_lanes(f: Function, value: Value, pointer: Value, index: Value, dtype: DType, *, mask: Value | None = None) -> None:
+def store_lanes(
+    f: Function, value: Value, pointer: Value, index: Value, dtype: DType, *, mask: Value | None = None
+) -> None:
     """Write computed values to consecutive elements from `index` on, or one to each index of a vector."""
     stored = narrow(f, value, dtype)
     address = f.gep(pointer, index, stored.type.with_lanes(1))

@@ -25,7 +25,14 @@ class Finish:
         return len(self.schedule.buffers) - 2
 
     def emit(
-        self, f: Function, buffers: Sequence[Value], batch: Value, row: Value, column: Value, acc: Value, mask: Value | None
+        self,
+        f: Function,
+        buffers: Sequence[Value],
+        batch: Value,
+        row: Value,
+        column: Value,
+        acc: Value,
+        mask: Value | None,
     ) -> None:
         """Write the stores for the lanes (batch, row, column ...)."""
         s = self.schedule

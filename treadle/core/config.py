@@ -1,7 +1,7 @@
-"""The few switches of treadle: one record, set in code, by `with config(...)`, or as `TREADLE_<NAME>` in the environment."""
+"""The few switches of treadle: one record, set in code, by `with config(...)`, or as `TREADLE_<NAME>` outside."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,14 +79,15 @@ class Config:
         try:
             parsed = SETTINGS[name][0](value)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"config: {where}={value!r} is not usable ({error}). It sets {SETTINGS[name][2]}.") from None
+            what = SETTINGS[name][2]
+            raise ConfigError(f"config: {where}={value!r} is not usable ({error}). It sets {what}.") from None
         object.__setattr__(self, name, parsed)
 
     def __setattr__(self, name: str, value: object) -> None:
         self._set(name, value, name)
 
     @contextmanager
-    def __call__(self, **settings: object) -> Iterator["Config"]:
+    def __call__(self, **settings: object) -> Generator["Config"]:
         """Use other settings inside a `with` block."""
         before = {name: getattr(self, name, None) for name in settings}
         try:

@@ -78,13 +78,13 @@ def from_numpy(dtype: np.dtype[Any]) -> DType:
     found = _BY_NUMPY.get(dtype if dtype.isnative else dtype.newbyteorder("="))
     if found is None:
         raise DTypeError(
-            f"dtype: {dtype} is not supported. Allowed: {', '.join(d.name for d in DTYPES)}. Convert with .astype() first."
+            f"dtype: {dtype} is not supported. Allowed: {', '.join(BY_NAME)}. Convert with .astype() first."
         )
     return found
 
 
 def as_dtype(value: object) -> DType:
-    """Return the DType meant by a DType, its name, a NumPy dtype, or Python's `bool`, `int` (int64), `float` (float32)."""
+    """Return the DType meant by a DType, its name, a NumPy dtype, or Python's bool, int (int64), float (float32)."""
     if isinstance(value, DType):
         return value
     if isinstance(value, str) and value in BY_NAME:
@@ -94,12 +94,12 @@ def as_dtype(value: object) -> DType:
     try:
         dtype = np.dtype(value)  # type: ignore[call-overload]  # pyright: ignore
     except TypeError:
-        raise DTypeError(f"dtype: {value!r} is not a data type. Allowed: {', '.join(d.name for d in DTYPES)}.") from None
+        raise DTypeError(f"dtype: {value!r} is not a data type. Allowed: {', '.join(BY_NAME)}.") from None
     return from_numpy(dtype)
 
 
 def promote(a: DType, b: DType) -> DType:
-    """Return the type two array operands meet in: the array API's table; where it leaves a mix of kinds open, as PyTorch.
+    """Return the type two array operands meet in: the array API's table, and PyTorch's where that leaves a mix open.
 
     int with float gives the float; bool with anything gives the other; uint64 with a signed integer is refused.
     float16 with bfloat16 gives float32.
@@ -119,6 +119,7 @@ def promote(a: DType, b: DType) -> DType:
         return signed
     if unsigned.bits == 64:
         raise DTypeError(
-            f"promote: {a.name} and {b.name} have no common integer type. Cast one of them, for instance to int64 or float64."
+            f"promote: {a.name} and {b.name} have no common integer type. "
+            "Cast one of them, for instance to int64 or float64."
         )
     return _SIGNED[unsigned.bits * 2]

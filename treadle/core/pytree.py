@@ -7,16 +7,16 @@ LEAF = "*"
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
-    """Return the leaves of nested tuples, lists, named tuples, dicts and None, in order, and the structure around them."""
+    """Return the leaves of nested tuples, lists, named tuples, dicts and None, in order, and what is around them."""
     leaves: list[Any] = []
     return leaves, _flatten(tree, leaves)
 
 
 def _flatten(tree: Any, leaves: list[Any]) -> Any:
-    kind = type(tree)
-    if kind is tuple or kind is list or (isinstance(tree, tuple) and hasattr(kind, "_fields")):
+    kind: type = type(tree)
+    if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
         return (kind, *[_flatten(item, leaves) for item in tree])
-    if kind is dict:
+    if kind == dict:
         return (dict, tuple(tree), *[_flatten(item, leaves) for item in tree.values()])
     if tree is None:
         return None
@@ -37,7 +37,7 @@ def _unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
     if structure[0] is dict:
         return dict(zip(structure[1], [_unflatten(s, leaves) for s in structure[2:]], strict=True))
     items = [_unflatten(s, leaves) for s in structure[1:]]
-    kind = structure[0]
+    kind: Any = structure[0]
     return kind(items) if kind in (tuple, list) else kind(*items)
 
 

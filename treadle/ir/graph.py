@@ -29,7 +29,7 @@ class Graph:
 
 
 # `text` sets the printer: the graph must print itself, the printer must know graphs.
-SHOW: list[Callable[[Graph], str]] = [lambda graph: object.__repr__(graph)]
+SHOW: list[Callable[[Graph], str]] = [object.__repr__]
 
 
 def inputs_for(types: Sequence[Type]) -> tuple[Node, ...]:

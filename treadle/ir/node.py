@@ -94,8 +94,9 @@ def _apply(name: str, a: Node | Number, b: Node | Number) -> Node:
 _interned: WeakValueDictionary[Any, Node] = WeakValueDictionary()
 
 
+@dataclass(frozen=True)
 class Op:
-    """What a node does. Final subclasses are frozen dataclasses: the fields are parameters, the methods are meanings."""
+    """What a node does. Final subclasses are frozen dataclasses: fields are its parameters, methods its meanings."""
 
     name: ClassVar[str] = ""
     tracked: ClassVar[bool] = False  # whether its nodes remember the user's line
@@ -115,7 +116,7 @@ class Op:
 
     def __call__(self, *args: Node) -> Node:
         """Return the one node of this op on these arguments."""
-        key = (self, *args)
+        key = (self.name, self, *args)  # ops of different kinds may share a hash
         node = _interned.get(key)
         if node is None:
             node = _make(self, args)
@@ -199,7 +200,7 @@ class Const(Op):
     def __post_init__(self) -> None:
         kind = {"bool": bool, "float": float}.get(self.dtype.kind, int)
         value = kind(self.value)
-        if value != value:
+        if isinstance(value, float) and math.isnan(value):
             value = math.nan  # the sign and payload of a NaN mean nothing, and do not print
         object.__setattr__(self, "value", value)
         bits = struct.pack("d", value) if isinstance(value, float) else value

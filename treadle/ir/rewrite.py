@@ -191,7 +191,11 @@ class Rewriter:
 
 
 def rewrite(
-    graph: Graph, rules: Iterable[Rule], *, fast_math: bool = False, fired: Callable[[Rule, Node, Node], None] | None = None
+    graph: Graph,
+    rules: Iterable[Rule],
+    *,
+    fast_math: bool = False,
+    fired: Callable[[Rule, Node, Node], None] | None = None,
 ) -> Graph:
     """Return the graph with the rules applied until none fits.
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +53,7 @@ def user_source() -> Source | None:
 
 
 @contextmanager
-def attributed_to(source: Source | None) -> Iterator[None]:
+def attributed_to(source: Source | None) -> Generator[None]:
     """Attribute nodes made inside to `source`: a gradient belongs to the line of its forward op."""
     before, _here.fixed = _here.fixed, source or _here.fixed
     try:
@@ -63,7 +63,7 @@ def attributed_to(source: Source | None) -> Iterator[None]:
 
 
 @contextmanager
-def inside_module(name: str) -> Iterator[None]:
+def inside_module(name: str) -> Generator[None]:
     """Put `name` on the module path of nodes made inside."""
     _here.modules.append(name)
     try:

@@ -37,7 +37,7 @@ class _Printer:
                 self.names[value] = name
                 self.add(value, name)
             return self.names[value]
-        if isinstance(value, tuple):
+        if issubclass(type(value), tuple):
             items = [self.value(v) for v in value]
             return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
         return repr(value)
@@ -54,7 +54,8 @@ class _Printer:
             args = ", ".join(number[a] for a in node.args)
             types = ", ".join(map(repr, node.types))
             comment = f"  # {node.source}" if self.sources and node.source else ""
-            lines.append(f"  {number[node]} = {node.op.name}({args}){f'{{{attrs}}}' if attrs else ''} : {types}{comment}")
+            fields = f"{{{attrs}}}" if attrs else ""
+            lines.append(f"  {number[node]} = {node.op.name}({args}){fields} : {types}{comment}")
         lines.append(f"  return {', '.join(number[n] for n in graph.outputs)}")
         lines.append("}")
         self.blocks.append("\n".join(lines))

@@ -9,10 +9,10 @@ from .node import Get, Input
 
 
 def verify(graph: Graph, *, forbids: Collection[str] = ()) -> None:
-    """Raise VerifyError unless every node's types are what its op infers, inputs are declared, and no op is forbidden."""
+    """Raise VerifyError unless every node has the types its op infers, inputs are declared, and no op is forbidden."""
     for index, node in enumerate(graph.inputs):
         if not isinstance(node.op, Input) or node.op.index != index:
-            raise VerifyError(f"verify: input {index} of the graph is {node}. Inputs must be input ops numbered from 0.")
+            raise VerifyError(f"verify: input {index} of the graph is {node}. Inputs are input ops numbered from 0.")
     declared = set(graph.inputs)
     for node in graph.nodes():
         if isinstance(node.op, Input):

@@ -54,6 +54,7 @@ class Entry:
         for node, handle in traced.constants:
             self.plan.slots[input_of[node]] = handle.address
         self.bound: list[Tensor | None] = [None] * len(self.cells)
+        self.arguments: list[Array] = []  # those it was last planned for
 
     def holds(self) -> bool:
         """Whether everything the trace looked at besides the arguments is still as it was."""
@@ -70,6 +71,19 @@ class Entry:
             if (grad is None) != (use.input is None) or (grad is not None and grad._node.type != use.input.type):
                 return False
         return True
+
+    def holds_now(self) -> list[Array | None]:
+        """Return what the plan's inputs hold now, as far as that is known."""
+        held: list[Array | None] = [None] * self.plan.num_inputs
+        held[: len(self.arguments)] = self.arguments
+        for use, number in self.cell_slots:
+            held[number] = _handle(use.cell._tensor).array  # pyright: ignore[reportPrivateUsage]
+        for use, number in self.grad_slots:
+            if use.owner._grad is not None:
+                held[number] = _handle(use.owner._grad).array
+        first = self.plan.num_inputs - len(self.trace.constants)
+        held[first:] = [handle.array for _, handle in self.trace.constants]
+        return held
 
     def changed(self) -> str:
         """Return what `holds` found changed, in words."""
@@ -113,7 +127,7 @@ class Entry:
         if id(use) in self.written and cell._lent:  # pyright: ignore[reportPrivateUsage]
             handle = Handle(handle.array.copy())
             tensor = cell.reads(Data(handle)())
-            tensor._depth = 0  # pyright: ignore[reportPrivateUsage]
+            tensor.depth = 0
             cell._tensor = tensor  # pyright: ignore[reportPrivateUsage]
             cell._lent = False  # pyright: ignore[reportPrivateUsage]
         return handle
@@ -146,7 +160,13 @@ class Compiled(Generic[P, R]):
 
     def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
         """Return the Plan for these arguments, compiling it if there is none; nothing is run."""
-        return self._prepare(args, kwargs)[0].plan
+        entry, _, keep = self._prepare(args, kwargs)
+        entry.arguments = [a.array if isinstance(a, Handle) else a for a in keep]
+        return entry.plan
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explained:
+        """Return the report on the Plan for these arguments; see `Plan.explain`."""
+        return self.plan(*args, **kwargs).explain()
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[int], list[Any]]:
         """Return the entry for these arguments, the addresses of their data and what keeps that alive."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -20,7 +20,7 @@ from treadle.schedule.attention import attention_problem, schedule_attention
 from treadle.schedule.loops import schedule_loops
 from treadle.schedule.product import product_of, schedule_product
 from treadle.schedule.scatter import schedule_scatter
-from treadle.te import Fetch, For, Stmt, Store
+from treadle.te import Buffer, Fetch, For, Reduce, Stmt, Store
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,6 @@ def kernel_for(fused: Fused, target: Target) -> Kernel:
 def _loops(body: Graph, target: Target) -> Kernel:
     schedule = schedule_loops(body, target)
     nest = schedule.nest
-    stores = _stores(nest.body)
-    elementwise = schedule.shape.startswith("elementwise")
     return Kernel(
         _name(body),
         "loop",
@@ -83,7 +81,7 @@ def _loops(body: Graph, target: Target) -> Kernel:
         scratch_nbytes(nest),
         schedule.flops,
         schedule.nbytes,
-        _in_place(body, stores) if elementwise else frozenset(),
+        _in_place(body.inputs, body.outputs, nest.body, range(len(nest.buffers))),
     )
 
 
@@ -101,7 +99,8 @@ def _matmul(body: Graph, target: Target) -> Kernel:
     schedule = schedule_product(body, target)
     product = product_of(body)
     multiplied = {schedule.order[0], schedule.order[1]}
-    pairs = _in_place(body, list(schedule.stores), {b.slot: n for b, n in zip(schedule.buffers, schedule.order, strict=True)})
+    number = {b.slot: n for b, n in zip(schedule.buffers, schedule.order, strict=True)}
+    pairs = _in_place(body.inputs, body.outputs, schedule.stores, number)
     return Kernel(
         _name(body),
         "matmul",
@@ -140,38 +139,60 @@ _BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {
 }
 
 
-def _in_place(body: Graph, stores: list[Store], number: dict[int, int] | None = None) -> frozenset[tuple[int, int]]:
-    """Return the operand-result pairs in which every element read is the one written in the same turn."""
-    number = number or {k: k for k in range(len(body.inputs) + len(body.outputs))}
+def _in_place(
+    inputs: Sequence[Node], outputs: Sequence[Node], body: tuple[Stmt, ...], number: Mapping[int, int] | Sequence[int]
+) -> frozenset[tuple[int, int]]:
+    """Return the operand-result pairs that may be one memory: every element is read where, and not after, it is written.
+
+    `number` says which operand, or (behind those) which result, the buffer in a slot is.
+    """
+    groups = list(_groups(body))
     read_at: dict[int, set[Node]] = {}
-    for store in stores:
-        stack, seen = [store.value], set[Node]()
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            if isinstance(node.op, Fetch) and node.op.buffer.space == "arg":
-                read_at.setdefault(number[node.op.buffer.slot], set()).add(node.args[0])
-            stack.extend(node.args)
+    last_read: dict[int, int] = {}
+    for k, group in enumerate(groups):
+        for stmt in group:
+            for buffer, where in _fetches(stmt.value):
+                operand = number[buffer.slot]
+                read_at.setdefault(operand, set()).add(where)
+                last_read[operand] = k
     pairs: set[tuple[int, int]] = set()
-    for store in stores:
-        out = number[store.buffer.slot] - len(body.inputs)
-        for operand, places in read_at.items():
-            same = body.inputs[operand].type == body.outputs[out].type
-            if same and places == {store.index}:
-                pairs.add((operand, out))
+    for k, group in enumerate(groups):
+        for store in group:
+            if not isinstance(store, Store) or store.buffer.space != "arg":
+                continue
+            result = number[store.buffer.slot] - len(inputs)
+            for operand, places in read_at.items():
+                same = operand < len(inputs) and inputs[operand].type.nbytes == outputs[result].type.nbytes
+                if same and inputs[operand].dtype is outputs[result].dtype and places == {store.index} and last_read[operand] <= k:
+                    pairs.add((operand, result))
     return frozenset(pairs)
 
 
-def _stores(body: tuple[Stmt, ...]) -> list[Store]:
-    found: list[Store] = []
+def _groups(body: tuple[Stmt, ...]) -> Iterator[list[Store | Reduce]]:
+    """Yield the statements that run in one turn of the same loops, in order."""
+    here: list[Store | Reduce] = []
     for stmt in body:
-        if isinstance(stmt, Store):
-            found.append(stmt)
-        elif isinstance(stmt, For):
-            found.extend(_stores(stmt.body))
-    return found
+        if isinstance(stmt, For):
+            if here:
+                yield here
+                here = []
+            yield from _groups(stmt.body)
+        elif isinstance(stmt, Store | Reduce):
+            here.append(stmt)
+    if here:
+        yield here
+
+
+def _fetches(value: Node) -> Iterator[tuple[Buffer, Node]]:
+    """Yield the kernel's buffers an expression reads, and where."""
+    stack, seen = [value], set[Node]()
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            if isinstance(node.op, Fetch) and node.op.buffer.space == "arg":
+                yield node.op.buffer, node.args[0]
+            stack.extend(node.args)
 
 
 def _name(body: Graph) -> str:

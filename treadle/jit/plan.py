@@ -16,13 +16,17 @@ from treadle.ir import Graph, Input, Node, Op
 from treadle.ops.fused import Fused
 from treadle.passes.fuse import Fusion, fuse
 from treadle.runtime.arena import Arena, Block, plan_arena
+from treadle.runtime.profile import Profile
 from treadle.runtime.program import KernelCall, Program
 from treadle.runtime.storage import allocate
 from treadle.runtime.tasks import Schedule, Span, Task, schedule_tasks
 
+from .hooks import Explained, Hooks
 from .kernels import Kernel, addresses, kernel_for
 from .order import Step, claim, link, order_copies, ordered, values_of
 from .pipeline import Stage, simplified
+from .samples import Origin, sample_inputs
+from .stages import Stages, stages_of
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +58,8 @@ class Plan:
         arena: where temporaries live.
         schedule: which thread runs which tiles.
         timings: seconds per stage of compiling.
+        passes: the graph as traced and after each pass.
+        origin: the function it was compiled from.
     """
 
     def __init__(self, graph: Graph, state: Mapping[int, int] | None = None, *, num_threads: int | None = None) -> None:
@@ -62,9 +68,10 @@ class Plan:
         self.target: Target = host()
         self.num_threads = num_threads or config.threads
         self.timings = Timings()
-        self.stages: list[Stage] = []
+        self.origin = Origin()
+        self.passes: list[Stage] = []
         now = time.perf_counter()
-        self.simplified = simplified(graph, self.stages)
+        self.simplified = simplified(graph, self.passes)
         now = self.timings.add("passes", now)
         self.fusion: Fusion = fuse(self.simplified)
         now = self.timings.add("fuse", now)
@@ -238,6 +245,39 @@ class Plan:
         storage = allocate(self.arena.peak)
         np.add(self._arena_offsets, storage.address, out=self._temporaries)
         return storage
+
+    # ---- what it says of itself
+
+    def explain(self) -> Explained:
+        """Return the report: passes, kernels with predicted and measured times, fusion, memory, schedule, compile time.
+
+        Steps are run to be measured, on copies: no state changes. Print the report, or take its `to_dict()`.
+        """
+        return Hooks.explain(self)
+
+    def stages(self) -> Stages:
+        """Return every intermediate form as text by name, from `trace` to `tasks`; see `treadle.jit.stages`."""
+        return stages_of(self.passes, self.fusion.graph, self.steps, self.arena, self.schedule, self.target)
+
+    def profile(self, steps: int = 1) -> Profile:
+        """Return the time stamps of some steps, run after one without on copies of what the inputs hold.
+
+        Inputs that nobody holds get made-up numbers.
+        """
+        types = [n.type for n in self.graph.inputs]
+        arrays, _ = sample_inputs(types, self.origin.holds(), set(self.state.values()))
+        slots = self.slots
+        before = slots[:]
+        try:
+            for k, a in enumerate(arrays):
+                slots[k] = a.ctypes.data
+            outputs, arena = self.new_outputs(), self.bind_arena()
+            self.program.run(self._address)
+            found = self.program.profile(self._address, steps)
+            del outputs, arena
+            return found
+        finally:
+            slots[:] = before  # cells stay bound to their slots between calls
 
 
 @dataclass(frozen=True)

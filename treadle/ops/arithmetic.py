@@ -6,7 +6,6 @@ Gradients at kinks are PyTorch's: ties of maximum share it equally, abs has slop
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from .logic import LogicalAnd, LogicalOr, where
 from .math import Log
 
 
-@dataclass(frozen=True)
 class Add(Elementwise):
     """x1 + x2."""
 
@@ -33,7 +31,6 @@ class Add(Elementwise):
         return [unbroadcast(ct, x1.shape), unbroadcast(ct, x2.shape)]
 
 
-@dataclass(frozen=True)
 class Subtract(Elementwise):
     """x1 - x2."""
 
@@ -45,7 +42,6 @@ class Subtract(Elementwise):
         return [unbroadcast(ct, x1.shape), unbroadcast(-ct, x2.shape)]
 
 
-@dataclass(frozen=True)
 class Multiply(Elementwise):
     """x1 * x2."""
 
@@ -57,7 +53,6 @@ class Multiply(Elementwise):
         return [unbroadcast(ct * x2, x1.shape), unbroadcast(ct * x1, x2.shape)]
 
 
-@dataclass(frozen=True)
 class Divide(Elementwise):
     """x1 / x2 of floats."""
 
@@ -70,7 +65,6 @@ class Divide(Elementwise):
         return [unbroadcast(ct / x2, x1.shape), unbroadcast(-(ct / x2 * out), x2.shape)]
 
 
-@dataclass(frozen=True)
 class FloorDivide(Elementwise):
     """x1 / x2 rounded towards minus infinity; an integer divided by 0 gives 0."""
 
@@ -82,7 +76,6 @@ class FloorDivide(Elementwise):
         return [None, None]
 
 
-@dataclass(frozen=True)
 class Remainder(Elementwise):
     """x1 - floor_divide(x1, x2) * x2, with the sign of x2; for an integer x2 of 0 it is 0."""
 
@@ -94,7 +87,6 @@ class Remainder(Elementwise):
         return [unbroadcast(ct, x1.shape), unbroadcast(-(ct * FloorDivide()(x1, x2)), x2.shape)]
 
 
-@dataclass(frozen=True)
 class Pow(Elementwise):
     """x1 to the power x2. An integer to a negative power is 1 / x1**-x2 rounded towards 0, and 0 where x1 is 0."""
 
@@ -135,7 +127,6 @@ class Pow(Elementwise):
         ]
 
 
-@dataclass(frozen=True)
 class Negative(Elementwise):
     """-x; unsigned integers wrap around."""
 
@@ -147,7 +138,6 @@ class Negative(Elementwise):
         return [-ct]
 
 
-@dataclass(frozen=True)
 class Abs(Elementwise):
     """The magnitude of x; its slope at 0 is taken as 0."""
 
@@ -161,7 +151,6 @@ class Abs(Elementwise):
         return [ct * Sign()(x)]
 
 
-@dataclass(frozen=True)
 class Sign(Elementwise):
     """-1, 0 or 1 as x is negative, zero or positive; NaN of NaN."""
 
@@ -173,7 +162,6 @@ class Sign(Elementwise):
         return [None]
 
 
-@dataclass(frozen=True)
 class Reciprocal(Elementwise):
     """1 / x."""
 
@@ -186,7 +174,6 @@ class Reciprocal(Elementwise):
         return [-(ct * (out * out))]
 
 
-@dataclass(frozen=True)
 class CopySign(Elementwise):
     """The magnitude of x1 with the sign of x2."""
 
@@ -201,7 +188,6 @@ class CopySign(Elementwise):
         return [unbroadcast(ct * slope, x1.shape), None]
 
 
-@dataclass(frozen=True)
 class NextAfter(Elementwise):
     """The next float after x1 in the direction of x2."""
 
@@ -217,7 +203,6 @@ def _share(ct: Node, mine: Node, other: Node, *, lost: Elementwise) -> Node:
     return unbroadcast(share, mine.shape)
 
 
-@dataclass(frozen=True)
 class Maximum(Elementwise):
     """The larger of x1 and x2; NaN where either is."""
 
@@ -229,7 +214,6 @@ class Maximum(Elementwise):
         return [_share(ct, x1, x2, lost=Less()), _share(ct, x2, x1, lost=Less())]
 
 
-@dataclass(frozen=True)
 class Minimum(Elementwise):
     """The smaller of x1 and x2; NaN where either is."""
 
@@ -241,7 +225,6 @@ class Minimum(Elementwise):
         return [_share(ct, x1, x2, lost=Greater()), _share(ct, x2, x1, lost=Greater())]
 
 
-@dataclass(frozen=True)
 class Clip(Elementwise):
     """minimum(maximum(x, low), high): x kept within bounds; `high` wins where the bounds cross."""
 
@@ -284,7 +267,6 @@ class Rounding(Elementwise):
         return [None]
 
 
-@dataclass(frozen=True)
 class Floor(Rounding):
     """x rounded towards minus infinity."""
 
@@ -293,7 +275,6 @@ class Floor(Rounding):
     formula = "floor"
 
 
-@dataclass(frozen=True)
 class Ceil(Rounding):
     """x rounded towards infinity."""
 
@@ -302,7 +283,6 @@ class Ceil(Rounding):
     formula = "ceil"
 
 
-@dataclass(frozen=True)
 class Trunc(Rounding):
     """x rounded towards 0."""
 
@@ -311,7 +291,6 @@ class Trunc(Rounding):
     formula = "trunc"
 
 
-@dataclass(frozen=True)
 class Round(Rounding):
     """x rounded to the nearest whole number, halves to the even one."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ class Predicate(Elementwise):
         return [None] * len(args)
 
 
-@dataclass(frozen=True)
 class Equal(Predicate):
     """x1 == x2; NaN equals nothing."""
 
@@ -34,7 +32,6 @@ class Equal(Predicate):
     accepts = ANY
 
 
-@dataclass(frozen=True)
 class NotEqual(Predicate):
     """x1 != x2; NaN differs from everything."""
 
@@ -44,7 +41,6 @@ class NotEqual(Predicate):
     accepts = ANY
 
 
-@dataclass(frozen=True)
 class Less(Predicate):
     """x1 < x2."""
 
@@ -53,7 +49,6 @@ class Less(Predicate):
     formula = "lt"
 
 
-@dataclass(frozen=True)
 class LessEqual(Predicate):
     """x1 <= x2."""
 
@@ -62,7 +57,6 @@ class LessEqual(Predicate):
     formula = "le"
 
 
-@dataclass(frozen=True)
 class Greater(Predicate):
     """x1 > x2."""
 
@@ -71,7 +65,6 @@ class Greater(Predicate):
     formula = "gt"
 
 
-@dataclass(frozen=True)
 class GreaterEqual(Predicate):
     """x1 >= x2."""
 
@@ -90,7 +83,6 @@ class FloatTest(Predicate):
         return fn(self.formula, *args) if args[0].dtype.is_float else literal(self.of_integers, bool_)
 
 
-@dataclass(frozen=True)
 class IsNan(FloatTest):
     """Whether x is not a number."""
 
@@ -99,7 +91,6 @@ class IsNan(FloatTest):
     formula = "isnan"
 
 
-@dataclass(frozen=True)
 class IsInf(FloatTest):
     """Whether x is infinite."""
 
@@ -108,7 +99,6 @@ class IsInf(FloatTest):
     formula = "isinf"
 
 
-@dataclass(frozen=True)
 class IsFinite(FloatTest):
     """Whether x is neither infinite nor NaN."""
 
@@ -118,7 +108,6 @@ class IsFinite(FloatTest):
     of_integers = True
 
 
-@dataclass(frozen=True)
 class SignBit(Predicate):
     """Whether the sign bit of x is set: negative numbers, -0.0 and some NaN."""
 

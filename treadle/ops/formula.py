@@ -9,18 +9,18 @@ from typing import cast
 from treadle.core import Type
 from treadle.ir import Const, Node
 from treadle.te import (
+    SCALARS,
     Affine,
     Compute,
     FloorDiv,
     Load,
     Mod,
-    SCALARS,
+    affine,
     flatten_index,
     floordiv,
     mod,
     substitute_index,
     terms_of,
-    affine,
 )
 
 from .base import Elementwise, TensorOp

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from .broadcast import reshape, unbroadcast
 from .movement import swap_last
 
 
-@dataclass(frozen=True)
 class Matmul(TensorOp):
     """The product of matrices [..., M, K] and [..., K, N]; leading axes broadcast.
 

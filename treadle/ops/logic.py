@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ class Logical(Bitwise):
     accepts = ("bool",)
 
 
-@dataclass(frozen=True)
 class LogicalAnd(Logical):
     """Whether both hold."""
 
@@ -40,7 +38,6 @@ class LogicalAnd(Logical):
     formula = "and"
 
 
-@dataclass(frozen=True)
 class LogicalOr(Logical):
     """Whether at least one holds."""
 
@@ -49,7 +46,6 @@ class LogicalOr(Logical):
     formula = "or"
 
 
-@dataclass(frozen=True)
 class LogicalXor(Logical):
     """Whether exactly one holds."""
 
@@ -58,7 +54,6 @@ class LogicalXor(Logical):
     formula = "xor"
 
 
-@dataclass(frozen=True)
 class LogicalNot(Logical):
     """Whether x does not hold."""
 
@@ -67,7 +62,6 @@ class LogicalNot(Logical):
     formula = "not"
 
 
-@dataclass(frozen=True)
 class BitwiseAnd(Bitwise):
     """The bits set in both."""
 
@@ -76,7 +70,6 @@ class BitwiseAnd(Bitwise):
     formula = "and"
 
 
-@dataclass(frozen=True)
 class BitwiseOr(Bitwise):
     """The bits set in at least one."""
 
@@ -85,7 +78,6 @@ class BitwiseOr(Bitwise):
     formula = "or"
 
 
-@dataclass(frozen=True)
 class BitwiseXor(Bitwise):
     """The bits set in exactly one."""
 
@@ -94,7 +86,6 @@ class BitwiseXor(Bitwise):
     formula = "xor"
 
 
-@dataclass(frozen=True)
 class BitwiseInvert(Bitwise):
     """Every bit flipped."""
 
@@ -103,7 +94,6 @@ class BitwiseInvert(Bitwise):
     formula = "not"
 
 
-@dataclass(frozen=True)
 class BitwiseLeftShift(Bitwise):
     """x1 shifted left by x2 bits; 0 where x2 is negative or at least the width."""
 
@@ -113,7 +103,6 @@ class BitwiseLeftShift(Bitwise):
     accepts = INTEGERS
 
 
-@dataclass(frozen=True)
 class BitwiseRightShift(Bitwise):
     """x1 shifted right by x2 bits, copying the sign; 0 or -1 where x2 is negative or at least the width."""
 
@@ -123,7 +112,6 @@ class BitwiseRightShift(Bitwise):
     accepts = INTEGERS
 
 
-@dataclass(frozen=True)
 class Where(Elementwise):
     """x1 where the condition holds, else x2. The operand not chosen has no influence, NaN or not."""
 

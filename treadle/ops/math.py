@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ class FloatFunction(Elementwise):
     accepts = FLOATS
 
 
-@dataclass(frozen=True)
 class Exp(FloatFunction):
     """e to the power x."""
 
@@ -36,7 +34,6 @@ class Exp(FloatFunction):
         return [ct * out]
 
 
-@dataclass(frozen=True)
 class Exp2(FloatFunction):
     """2 to the power x."""
 
@@ -48,7 +45,6 @@ class Exp2(FloatFunction):
         return [ct * (out * math.log(2))]
 
 
-@dataclass(frozen=True)
 class Expm1(FloatFunction):
     """e**x - 1, accurate near 0."""
 
@@ -60,7 +56,6 @@ class Expm1(FloatFunction):
         return [ct * (out + 1)]
 
 
-@dataclass(frozen=True)
 class Log(FloatFunction):
     """The natural logarithm."""
 
@@ -72,7 +67,6 @@ class Log(FloatFunction):
         return [ct / x]
 
 
-@dataclass(frozen=True)
 class Log1p(FloatFunction):
     """log(1 + x), accurate near 0."""
 
@@ -84,7 +78,6 @@ class Log1p(FloatFunction):
         return [ct / (x + 1)]
 
 
-@dataclass(frozen=True)
 class Log2(FloatFunction):
     """The logarithm to base 2."""
 
@@ -96,7 +89,6 @@ class Log2(FloatFunction):
         return [ct / (x * math.log(2))]
 
 
-@dataclass(frozen=True)
 class Log10(FloatFunction):
     """The logarithm to base 10."""
 
@@ -108,7 +100,6 @@ class Log10(FloatFunction):
         return [ct / (x * math.log(10))]
 
 
-@dataclass(frozen=True)
 class LogAddExp(FloatFunction):
     """log(exp(x1) + exp(x2)) without overflow."""
 
@@ -123,7 +114,6 @@ class LogAddExp(FloatFunction):
         return [unbroadcast(ct * weight, x1.shape), unbroadcast(ct * (1 - weight), x2.shape)]
 
 
-@dataclass(frozen=True)
 class Sqrt(FloatFunction):
     """The square root; its slope at 0 is infinite."""
 
@@ -135,7 +125,6 @@ class Sqrt(FloatFunction):
         return [ct * 0.5 / out]
 
 
-@dataclass(frozen=True)
 class Rsqrt(FloatFunction):
     """1 / sqrt(x)."""
 
@@ -147,7 +136,6 @@ class Rsqrt(FloatFunction):
         return [ct * -0.5 * (out / x)]
 
 
-@dataclass(frozen=True)
 class Hypot(FloatFunction):
     """sqrt(x1**2 + x2**2) without overflow."""
 
@@ -159,7 +147,6 @@ class Hypot(FloatFunction):
         return [unbroadcast(ct * (x1 / out), x1.shape), unbroadcast(ct * (x2 / out), x2.shape)]
 
 
-@dataclass(frozen=True)
 class Sin(FloatFunction):
     """The sine of x radians."""
 
@@ -171,7 +158,6 @@ class Sin(FloatFunction):
         return [ct * Cos()(x)]
 
 
-@dataclass(frozen=True)
 class Cos(FloatFunction):
     """The cosine of x radians."""
 
@@ -183,7 +169,6 @@ class Cos(FloatFunction):
         return [-(ct * Sin()(x))]
 
 
-@dataclass(frozen=True)
 class Tan(FloatFunction):
     """The tangent of x radians."""
 
@@ -195,7 +180,6 @@ class Tan(FloatFunction):
         return [ct * (out * out + 1)]
 
 
-@dataclass(frozen=True)
 class Asin(FloatFunction):
     """The angle in [-pi/2, pi/2] whose sine is x."""
 
@@ -207,7 +191,6 @@ class Asin(FloatFunction):
         return [ct * Rsqrt()(1 - x * x)]
 
 
-@dataclass(frozen=True)
 class Acos(FloatFunction):
     """The angle in [0, pi] whose cosine is x."""
 
@@ -219,7 +202,6 @@ class Acos(FloatFunction):
         return [-(ct * Rsqrt()(1 - x * x))]
 
 
-@dataclass(frozen=True)
 class Atan(FloatFunction):
     """The angle in [-pi/2, pi/2] whose tangent is x."""
 
@@ -231,7 +213,6 @@ class Atan(FloatFunction):
         return [ct / (x * x + 1)]
 
 
-@dataclass(frozen=True)
 class Atan2(FloatFunction):
     """The angle of the point (x2, x1) seen from the origin, in [-pi, pi]."""
 
@@ -244,7 +225,6 @@ class Atan2(FloatFunction):
         return [unbroadcast(scaled * x2, x1.shape), unbroadcast(-(scaled * x1), x2.shape)]
 
 
-@dataclass(frozen=True)
 class Sinh(FloatFunction):
     """The hyperbolic sine."""
 
@@ -256,7 +236,6 @@ class Sinh(FloatFunction):
         return [ct * Cosh()(x)]
 
 
-@dataclass(frozen=True)
 class Cosh(FloatFunction):
     """The hyperbolic cosine."""
 
@@ -268,7 +247,6 @@ class Cosh(FloatFunction):
         return [ct * Sinh()(x)]
 
 
-@dataclass(frozen=True)
 class Tanh(FloatFunction):
     """The hyperbolic tangent."""
 
@@ -280,7 +258,6 @@ class Tanh(FloatFunction):
         return [ct * (1 - out * out)]
 
 
-@dataclass(frozen=True)
 class Asinh(FloatFunction):
     """The inverse of sinh."""
 
@@ -292,7 +269,6 @@ class Asinh(FloatFunction):
         return [ct * Rsqrt()(x * x + 1)]
 
 
-@dataclass(frozen=True)
 class Acosh(FloatFunction):
     """The inverse of cosh on [1, inf]."""
 
@@ -304,7 +280,6 @@ class Acosh(FloatFunction):
         return [ct * Rsqrt()(x * x - 1)]
 
 
-@dataclass(frozen=True)
 class Atanh(FloatFunction):
     """The inverse of tanh."""
 
@@ -316,7 +291,6 @@ class Atanh(FloatFunction):
         return [ct / (1 - x * x)]
 
 
-@dataclass(frozen=True)
 class Sigmoid(FloatFunction):
     """1 / (1 + exp(-x))."""
 
@@ -328,7 +302,6 @@ class Sigmoid(FloatFunction):
         return [ct * (out * (1 - out))]
 
 
-@dataclass(frozen=True)
 class Erf(FloatFunction):
     """The error function, 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
 
@@ -340,7 +313,6 @@ class Erf(FloatFunction):
         return [ct * (Exp()(-(x * x)) * (2 / math.sqrt(math.pi)))]
 
 
-@dataclass(frozen=True)
 class Erfc(FloatFunction):
     """1 - erf(x), accurate for large x."""
 

@@ -181,7 +181,6 @@ class LayerNorm(Composite):
         return Sum(axes, True)(x) / float(math.prod(x.shape[a] for a in axes))
 
 
-@dataclass(frozen=True)
 class CrossEntropy(Composite):
     """The loss of every row: logsumexp(logits) - logits[target], for logits [N, C] and integer targets [N].
 

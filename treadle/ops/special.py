@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from statistics import NormalDist
 from typing import Any
@@ -52,7 +51,6 @@ DOUBLE_TAIL = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Erfinv(FloatFunction):
     """The number whose erf is x: infinite at 1 and -1, NaN outside."""
 

@@ -334,7 +334,9 @@ class _Fuser:
                     same = left.loops == right.loops and left.size == right.size
                     if same and self.fits(left, right) and not self.connected(left, right):
                         self.join(left, right)
-                        self.decide(left.members[0], right.members[-1], True, f"both read {value.types[0]} in the same loops")
+                        self.decide(
+                            left.members[0], right.members[-1], True, f"both read {value.types[0]} in the same loops"
+                        )
 
     def groups(self) -> list[Group]:
         """Return the groups, earliest first."""
@@ -359,7 +361,11 @@ class _Fuser:
         joined.loops = loops
         if loops is not None:
             joined.size = loops.outer * loops.inner
-        how = "as epilogue of the matrix product" if producer.kind == "matmul" else "each element is read where it is made"
+        how = (
+            "as epilogue of the matrix product"
+            if producer.kind == "matmul"
+            else "each element is read where it is made"
+        )
         self.decide(*at, True, how)
         return True
 
@@ -376,7 +382,10 @@ class _Fuser:
             return ("" if aligned else "elements are read in another order than they are made"), None
         for group in (producer, consumer):
             if group.loops is None and group.size not in (loops.outer, loops.outer * loops.inner):
-                return f"{group.size} elements fit neither the {loops.outer} rows nor their {loops.inner} elements", None
+                return (
+                    f"{group.size} elements fit neither the {loops.outer} rows nor their {loops.inner} elements",
+                    None,
+                )
         if producer.kind == "matmul" and consumer.size != producer.size:
             return "an epilogue must have one element per element of the product", None
         if c is not None and p is None and loops.outer < SERIAL_OUTER and loops.inner > SERIAL_INNER:
@@ -463,7 +472,9 @@ class _Fuser:
         leaving = set(self.graph.outputs)
         for group in self.in_order():
             needed = [m for m in group.members if m in leaving or self.read_outside(m, group)]
-            inside = topological(needed, stop=lambda n, g=group: self.group_of.get(n, g) is not g or isinstance(n.op, Input))
+            inside = topological(
+                needed, stop=lambda n, g=group: self.group_of.get(n, g) is not g or isinstance(n.op, Input)
+            )
             leaves = [n for n in inside if isinstance(n.op, Input) or self.group_of.get(n, group) is not group]
             swap = {leaf: Input(k, leaf.type)() for k, leaf in enumerate(leaves)}
             body = Graph(tuple(swap.values()), substitute(needed, swap))

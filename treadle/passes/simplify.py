@@ -11,7 +11,7 @@ import numpy as np
 
 from treadle.core import DType
 from treadle.ir import Const, Graph, Match, Node, Op, Pass, Rewriter, Rule, call, const_hole, constant, hole
-from treadle.ops import Array, Cast, Elementwise, IsInf, LogicalAnd, SignBit, Sqrt, TensorOp, cast, where
+from treadle.ops import Array, BroadcastTo, Cast, Elementwise, IsInf, LogicalAnd, SignBit, Sqrt, TensorOp, cast, where
 
 from . import movement
 
@@ -187,6 +187,11 @@ def holds_all(wide: DType, narrow: DType) -> bool:
     return (wide.kind == "int" or narrow.kind == "uint") and wide.bits - (wide.kind == "int") >= magnitude
 
 
+def empty(node: Node) -> Node | None:
+    """A value without elements is computed from nothing: no kernel has to know empty operands."""
+    return BroadcastTo(node.shape)(constant(0, node.dtype)) if len(node.types) == 1 and not node.type.size else None
+
+
 def remove_marker(node: Node) -> Node | None:
     """Gradients have been taken: what marks a value for them is the value."""
     return node.args[0]
@@ -200,7 +205,8 @@ def rules_for(op: type[TensorOp], *, fast_math: bool) -> tuple[NamedRule, ...]:
     """Return the rules for a kind of op, in the order they are tried."""
     if op.name in MARKERS:
         return (("remove-marker", remove_marker),)
-    found: list[NamedRule] = [(rule.__name__.replace("_", "-"), rule) for rule in movement.rules_of(op)]
+    found: list[NamedRule] = [] if op is BroadcastTo else [("empty", empty)]
+    found.extend((rule.__name__.replace("_", "-"), rule) for rule in movement.rules_of(op))
     if issubclass(op, Elementwise):
         found.append(("fold-constants", fold_constants))
     if op is Cast:

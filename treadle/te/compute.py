@@ -11,8 +11,7 @@ import numpy as np
 from treadle.core import DType, Type
 from treadle.ir import Node, constant
 
-from .index import FloorDiv, Mod, affine, floordiv, mod, substitute_index
-from .index import Affine as Affine
+from .index import Affine, FloorDiv, Mod, affine, floordiv, mod, substitute_index
 from .scalar import Load, Var, literal
 
 

@@ -287,7 +287,8 @@ def substitute_index(node: Node, replace: dict[Node, Node]) -> Node:
         return replace[node]
     op = node.op
     if isinstance(op, Affine):
-        return add(op.const, *[scale(substitute_index(a, replace), c) for a, c in zip(node.args, op.coefficients, strict=True)])
+        terms = zip(node.args, op.coefficients, strict=True)
+        return add(op.const, *[scale(substitute_index(a, replace), c) for a, c in terms])
     if isinstance(op, FloorDiv):
         return floordiv(substitute_index(node.args[0], replace), op.by)
     if isinstance(op, Mod):

@@ -1,4 +1,4 @@
-"""Loop nests: a small tree of statements over scalar nodes. The grammar:
+"""Loop nests: a small tree of statements over scalar nodes.
 
     stmt  = For(var, low, high, body, kind) | Store(buffer, index, value) | Reduce(register, combine, value)
           | Alloc(buffer) | Comment(text)
@@ -118,8 +118,8 @@ class Nest:
 
 
 _INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-    "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 
 
@@ -173,7 +173,8 @@ def _lines(body: tuple[Stmt, ...], depth: int) -> list[str]:
         match stmt:
             case For():
                 kind = "" if stmt.kind == "serial" else f" {stmt.kind}" + (f"({stmt.lanes})" if stmt.lanes > 1 else "")
-                out.append(f"{pad}for{kind} {show_scalar(stmt.var)} in {show_scalar(stmt.low)}..{show_scalar(stmt.high)}:")
+                span = f"{show_scalar(stmt.low)}..{show_scalar(stmt.high)}"
+                out.append(f"{pad}for{kind} {show_scalar(stmt.var)} in {span}:")
                 out.extend(_lines(stmt.body, depth + 1))
             case Store():
                 value = _value(stmt.value, pad, out)

@@ -82,9 +82,11 @@ def run(formula: Compute, operands: Sequence[Array]) -> Array:
     axes = tuple(range(len(formula.index), len(loops)))
     start = np.asarray(getattr(identity_of(formula.combine, dtype).op, "value"), dtype.numpy)  # noqa: B009
     wide = np.float64 if dtype.is_float else dtype.numpy
-    folded = COMBINES[formula.combine].fold(values.astype(wide), axis=axes, initial=start.astype(wide)) if (
-        formula.combine not in ("any", "all")
-    ) else COMBINES[formula.combine].fold(values, axis=axes)
+    folded = (
+        COMBINES[formula.combine].fold(values.astype(wide), axis=axes, initial=start.astype(wide))
+        if (formula.combine not in ("any", "all"))
+        else COMBINES[formula.combine].fold(values, axis=axes)
+    )
     return np.asarray(folded).astype(dtype.numpy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -10,6 +11,9 @@ import numpy as np
 
 from treadle.core import DType, DTypeError, Type, bool_, int64
 from treadle.ir import Node, Op, constant
+
+
+Array = np.ndarray[Any, Any]
 
 
 class Scalar(NamedTuple):
@@ -26,31 +30,39 @@ def _erf(x: Any) -> Any:
 
 
 def _special(name: str, x: Any) -> Any:
-    import math
-
-    wide = np.asarray(x, np.float64)
-    return np.vectorize(getattr(math, name), otypes=[np.float64])(wide).astype(np.asarray(x).dtype)
+    values: Any = np.vectorize(getattr(math, name), otypes=[np.float64])(np.asarray(x, np.float64))
+    return values.astype(np.asarray(x).dtype)
 
 
-def _sigmoid(x: Any) -> Any:
-    e = np.exp(-np.abs(x))
-    return np.where(np.isnan(x), x, np.where(x >= 0, 1 / (1 + e), e / (1 + e))).astype(np.asarray(x).dtype)
+def _erfc(x: Any) -> Any:
+    return _special("erfc", x)
+
+
+def _rsqrt(x: Any) -> Any:
+    return 1 / np.sqrt(x)
+
+
+def _sigmoid(x: Array) -> Array:
+    e: Array = np.exp(-np.abs(x))
+    positive: Array = 1 / (1 + e)
+    negative: Array = e / (1 + e)
+    return np.where(np.isnan(x), x, np.where(x >= 0, positive, negative)).astype(x.dtype)
 
 
 def _integer_safe(function: Callable[..., Any]) -> Callable[..., Any]:
     """Integer division by zero gives 0 instead of a trap."""
 
-    def safe(x: Any, y: Any) -> Any:
-        y = np.asarray(y)
-        if y.dtype.kind in "iu":
-            return np.where(y == 0, np.zeros_like(y), function(x, np.where(y == 0, np.ones_like(y), y)))
-        return function(x, y)
+    def safe(x: Array, y: Array) -> Array:
+        if y.dtype.kind not in "iu":
+            return function(x, y)
+        quotient: Array = function(x, np.where(y == 0, np.ones_like(y), y))
+        return np.where(y == 0, np.zeros_like(y), quotient)
 
     return safe
 
 
 def _shift(function: Callable[..., Any], *, arithmetic: bool) -> Callable[..., Any]:
-    """Shifting by the width or more gives what shifting one by one would: 0, or -1 for negative numbers to the right."""
+    """Shifting by the width or more gives what shifting one by one would: 0, or -1 for negatives to the right."""
 
     def shift(x: Any, y: Any) -> Any:
         x, y = np.asarray(x), np.asarray(y)
@@ -76,7 +88,7 @@ SCALARS: dict[str, Scalar] = {
     "max": Scalar(np.maximum, 2),
     "pow": Scalar(np.power, 2, cost=40),
     "sqrt": Scalar(np.sqrt, 1, cost=6),
-    "rsqrt": Scalar(lambda x: 1 / np.sqrt(x), 1, cost=8),
+    "rsqrt": Scalar(_rsqrt, 1, cost=8),
     "reciprocal": Scalar(np.reciprocal, 1, cost=4),
     "exp": Scalar(np.exp, 1, cost=14),
     "exp2": Scalar(np.exp2, 1, cost=12),
@@ -100,7 +112,7 @@ SCALARS: dict[str, Scalar] = {
     "atanh": Scalar(np.arctanh, 1, cost=30),
     "sigmoid": Scalar(_sigmoid, 1, cost=20),
     "erf": Scalar(_erf, 1, cost=22),
-    "erfc": Scalar(lambda x: _special("erfc", x), 1, cost=30),
+    "erfc": Scalar(_erfc, 1, cost=30),
     "floor": Scalar(np.floor, 1),
     "ceil": Scalar(np.ceil, 1),
     "trunc": Scalar(np.trunc, 1),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle import ops
-from treadle.core import ShapeError, normalize_axis
+from treadle.core import ShapeError, broadcast_shapes, normalize_axis
+from treadle.ir import Node, Op, constant
 
 from . import manipulation as shapes
 from .manipulation import reshaped
@@ -35,12 +36,19 @@ def matmul(x1: Operand, x2: Operand, /) -> Tensor:
             f"the {'only' if len(b.shape) == 1 else 'second to last'} axis of the second {right.shape[-2]}. They must "
             "be equal; transpose one with .mT?"
         )
-    product = ops.matmul(left, right)
+    product = _product(left, right)
     if len(a.shape) == 1 or len(b.shape) == 1:
         rows = product.shape[-2:-1] if len(a.shape) > 1 else ()
         columns = product.shape[-1:] if len(b.shape) > 1 else ()
         product = reshaped(product, (*product.shape[:-2], *rows, *columns))
     return made(product, *tensors)
+
+
+def _product(left: Node, right: Node) -> Node:
+    if 0 in left.shape[:-1] or 0 in (*right.shape[:-2], right.shape[-1]):  # nothing to compute, so no product
+        shape = broadcast_shapes("matmul", left.shape[:-2], right.shape[:-2])
+        return Op.registry["broadcast_to"]((*shape, left.shape[-2], right.shape[-1]))(constant(0, left.dtype))
+    return ops.matmul(left, right)
 
 
 def matrix_transpose(x: Operand, /) -> Tensor:

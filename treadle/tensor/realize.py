@@ -20,7 +20,7 @@ from treadle.ir import Graph, Input, Node, Op, rebuilt, topological
 from .markers import Marker
 
 Array = np.ndarray[Any, Any]
-Executor = Callable[[Sequence[Node]], list[Array]]
+Executor = Callable[[list[Node]], list[Array]]
 
 ALIGNMENT = 64
 
@@ -138,7 +138,7 @@ def lift(outputs: Sequence[Node]) -> Lifted:
     return Lifted(Graph(tuple(inputs.values()), tuple(new[n] for n in outputs)), arrays)
 
 
-def _no_executor(nodes: Sequence[Node]) -> list[Array]:
+def _no_executor(nodes: list[Node]) -> list[Array]:
     raise AssertionError("no executor is set: treadle/__init__.py sets tensor.realize.executor")
 
 

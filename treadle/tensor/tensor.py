@@ -84,16 +84,6 @@ class Tensor(Operators):
         """The data, if it is known."""
         return realize.handle_of(self._node)
 
-    _handle = handle
-
-    @property
-    def _depth(self) -> int:
-        return self.depth
-
-    @_depth.setter
-    def _depth(self, depth: int) -> None:
-        self.depth = depth
-
     @property
     def is_realized(self) -> bool:
         """Whether its numbers are known."""
