@@ -11,6 +11,7 @@ from tests.ops.cases import CASES, ELSEWHERE, Case, special_values
 from tests.ops.compiled import compiled
 from treadle.core import DType, Type, float64
 from treadle.ir import Op, inputs_for
+from treadle.ops import Cast
 from treadle.ops.base import Composite, Elementwise, TensorOp
 
 BY_DTYPE = [pytest.param(case, dtype, id=f"{case}-{dtype!r}") for case in CASES for dtype in case.dtypes()]
@@ -78,14 +79,28 @@ def test_special_values(case: Case, dtype: DType) -> None:
         if len(given) < 3
         else given[:1] + [g[:1] for g in given[1:]]
     )
+    if isinstance(case.op, Cast) and dtype.is_float and case.op.dtype.is_integer:
+        return  # what does not fit is unspecified
     (expected,) = values(case.op, *arrays)
-    actual = lowered(case.op, *arrays)
-    if case.op.name == "cast" and not case.op.dtype.is_float and case.op.dtype.name != "bool" and dtype.is_float:
-        return  # out of range values are unspecified
-    close(actual, expected)
-    if expected.dtype.kind not in "biu":
-        zero = (expected == 0) & (actual == 0)
-        np.testing.assert_array_equal(np.signbit(expected[zero]), np.signbit(actual[zero]))
+    same(lowered(case.op, *arrays), expected, zeros=case.op.name not in EITHER_ZERO)
+    same(compiled(case.op, arrays)[0], expected, zeros=case.op.name not in EITHER_ZERO)
+
+
+EITHER_ZERO = {"maximum", "minimum", "clip", "nextafter", "sign"}  # NumPy's own loops differ in the sign of zero
+
+
+def same(actual: Array, expected: Array, *, zeros: bool) -> None:
+    """Hold results against each other: each within 8 units in its last place, zeros of the same sign."""
+    if expected.dtype.kind in "biu":
+        np.testing.assert_array_equal(actual, expected)
+        return
+    assert actual.dtype == expected.dtype
+    info = ml_dtypes.finfo(expected.dtype)
+    a, e = actual.astype(np.float64), expected.astype(np.float64)
+    np.testing.assert_allclose(a, e, rtol=8 * float(info.eps), atol=2 * float(info.smallest_subnormal))
+    if zeros:
+        both = (e == 0) & (a == 0)
+        np.testing.assert_array_equal(np.signbit(a[both]), np.signbit(e[both]))
 
 
 @pytest.mark.parametrize(("case", "dtype"), ELEMENTWISE)
@@ -96,6 +111,7 @@ def test_sizes_zero_and_one(case: Case, dtype: DType, shape: tuple[int, ...]) ->
     (expected,) = values(case.op, *arrays)
     assert expected.shape == shape
     close(lowered(case.op, *arrays), expected)
+    close(compiled(case.op, arrays)[0], expected)
 
 
 @pytest.mark.parametrize("case", SMOOTH)

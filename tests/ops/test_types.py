@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.ops.apply import expanded, lowered
+from tests.ops.compiled import compiled
 from treadle import ops
 from treadle.core import DTypeError, ShapeError, TreadleError, Type, bfloat16, bool_, float16, float32, int32, int64
 from treadle.ir import inputs_for
@@ -141,6 +142,20 @@ def test_rounding_is_to_even() -> None:
     big = np.array([(1 << 62) + 1])
     for op in (ops.Round(), ops.Floor(), ops.Ceil(), ops.Trunc()):
         assert lowered(op, big)[0] == op.eval(big)[0] == (1 << 62) + 1
+
+
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
+def test_every_short_float_has_its_neighbours(dtype: Any) -> None:
+    x = np.arange(1 << 16, dtype=np.uint16).view(dtype.numpy)
+    with np.errstate(all="ignore"):
+        for towards in (np.inf, -np.inf, 0.0):
+            y = dtype.numpy.type(towards)
+            expected = np.nextafter(x, y)
+            for actual in (
+                lowered(ops.NextAfter(), x, np.asarray(y)),
+                compiled(ops.NextAfter(), [x, np.asarray(y)])[0],
+            ):
+                np.testing.assert_array_equal(actual.astype(np.float32), expected.astype(np.float32))
 
 
 def test_casts_round_to_nearest() -> None:

@@ -5,7 +5,7 @@ Every element has one chain of multiply-adds per vector lane; the lanes are adde
 
 from collections.abc import Sequence
 
-from treadle.codegen.epilogue import Epilogue, batch_offset, buffer_pointer, finisher
+from treadle.codegen.epilogue import Epilogue, batch_offset, finisher
 from treadle.codegen.llvm import I64, PTR, Function, Module, Value, VType, compute_type, const, storage_type
 from treadle.codegen.pack import load_wide, pack_rows
 from treadle.schedule.matmul import DotSchedule
@@ -86,7 +86,7 @@ def emit_dots(module: Module, schedule: DotSchedule, name: str, epilogue: Epilog
     groups = {rows: _group(module, f"{name}_dots_{rows}", s, rows) for _, rows in s.row_panels}
     finish = finisher(module, f"{name}_finish", s, epilogue)
     packed = _pack(module, f"{name}_pack_a", s, elem.with_lanes(s.lanes)) if s.pack_a else None
-    a0, b0 = buffer_pointer(f, slots, args, int(s.swapped)), buffer_pointer(f, slots, args, int(not s.swapped))
+    a0, b0 = f.buffer(int(s.swapped)), f.buffer(int(not s.swapped))
     sums = f.gep(scratch, s.sums_start, elem)
     kind_a, kind_b = (p.dtype if packed else p.a.dtype), p.b.dtype
     a_row = s.packed_a_pitch if packed else p.a.row

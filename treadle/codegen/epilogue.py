@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from treadle.codegen.llvm import I64, PTR, Function, Module, Value, compute_type, const, storage_type
-from treadle.codegen.pack import narrow
+from treadle.codegen.memory import narrow
 from treadle.schedule.matmul import MatmulProblem, MatmulSchedule, Matrix
 
 
@@ -78,12 +78,6 @@ def batch_offset(f: Function, problem: MatmulProblem, matrix: Matrix, batch: Val
     return offset
 
 
-def buffer_pointer(f: Function, slots: Value, args: Value, number: int) -> Value:
-    """The data pointer of the kernel's buffer of that number."""
-    slot = f.load(f.gep(args, number, I64), I64)
-    return f.load(f.gep(slots, slot, PTR), PTR)
-
-
 def finisher(module: Module, name: str, schedule: MatmulSchedule, epilogue: Epilogue | None) -> Function:
     """A function (slots, args, sums, batch, row, column, rows, columns): the epilogue, or the plain store, of a tile.
 
@@ -97,8 +91,8 @@ def finisher(module: Module, name: str, schedule: MatmulSchedule, epilogue: Epil
     f = module.function(
         name, [("slots", PTR), ("args", PTR), ("sums", PTR), *((x, I64) for x in numbers)], internal=True
     )
-    slots, args, sums, batch, row, column, rows, columns = f.params
-    buffers = [buffer_pointer(f, slots, args, 2 + i) for i in range(after.num_buffers)]
+    _, _, sums, batch, row, column, rows, columns = f.params
+    buffers = [f.buffer(2 + i) for i in range(after.num_buffers)]
 
     def emit(r: Value, c: Value, acc: Value, mask: Value | None) -> None:
         number = batch

@@ -6,7 +6,7 @@ affine in the loop variable becomes a plain vector load; any other becomes a gat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -36,9 +36,8 @@ from treadle.te import (
 )
 
 from . import scalars
-from .llvm import I1, I64, Function, Module, Value, VType, compute_type, const
+from .llvm import I64, Function, Module, Value, compute_type, const
 from .memory import load_lanes, store_lanes
-from .target import Target
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,8 @@ class Writer:
         if step is not None and old.type.lanes > 1:
             value = self.f.splat(value, old.type.lanes)
             if step.mask is not None:
-                value = self.f.select(step.mask, value, self.identity(stmt.combine, stmt.buffer.dtype, value.type.lanes))
+                nothing = self.identity(stmt.combine, stmt.buffer.dtype, value.type.lanes)
+                value = self.f.select(step.mask, value, nothing)
         self.registers[stmt.buffer] = self.combine(stmt.combine, old, value, stmt.buffer.dtype)
 
     def combine(self, combine: str, a: Value, b: Value, dtype: DType) -> Value:
@@ -297,7 +297,7 @@ class Writer:
             visit(expression)
 
     @contextmanager
-    def scope(self) -> Iterator[None]:
+    def scope(self) -> Generator[None]:
         """Forget on leaving what was computed inside."""
         self.known.append({})
         yield

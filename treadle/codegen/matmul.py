@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from treadle.codegen.dots import emit_dots
-from treadle.codegen.epilogue import Epilogue, Store, batch_offset, buffer_pointer, finisher
+from treadle.codegen.epilogue import Epilogue, Store, batch_offset, finisher
 from treadle.codegen.llvm import I1, Function, Module, Value, compute_type, const, storage_type
 from treadle.codegen.microkernel import Tile, microkernel
 from treadle.codegen.pack import pack_columns, pack_rows, pack_strip
@@ -132,8 +132,8 @@ class _Tiles:
         """Tiles lo..hi: as long as the column block stays the same, row panels go together and share packed B."""
         s, p, f = self.s, self.p, self.f
         slots, args, lo, hi, scratch = f.params
-        a, b = buffer_pointer(f, slots, args, int(s.swapped)), buffer_pointer(f, slots, args, int(not s.swapped))
-        c = buffer_pointer(f, slots, args, 2) if s.direct else None
+        a, b = f.buffer(int(s.swapped)), f.buffer(int(not s.swapped))
+        c = f.buffer(2) if s.direct else None
         packed_a = f.gep(scratch, s.packed_b_size, self.elem)
         tiles = f.gep(packed_a, s.packed_a_size, self.elem)
         panels = s.num_row_panels

@@ -55,11 +55,11 @@ def narrow(f: Function, value: Value, dtype: DType) -> Value:
     """Return computed values as they are stored: floats rounded to nearest even, NaN kept."""
     if dtype.kind == "bool":
         return f.cast("zext", value, "i8")
-    if dtype.name == "float16":
-        return f.cast("fptrunc", value, "half")
-    if dtype.name != "bfloat16":
+    if not dtype.is_float:
         return value
-    bits = f.bitcast(value, I32.with_lanes(value.type.lanes))
+    if dtype.name != "bfloat16":
+        return f.cast("fptrunc", value, storage_type(dtype).elem)
+    bits = f.bitcast(f.cast("fptrunc", value, "float"), I32.with_lanes(value.type.lanes))
     high = f.lshr(bits, 16)
     rounded = f.lshr(f.add(f.add(bits, 0x7FFF), f.and_(high, 1)), 16)
     is_nan = f.fcmp("uno", value, value)

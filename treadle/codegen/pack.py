@@ -6,6 +6,7 @@ Written as internal functions of a module, for every kernel built on `microkerne
 from collections.abc import Sequence
 
 from treadle.codegen.llvm import I64, PTR, Function, Module, Value, VType, const, storage_type
+from treadle.codegen.memory import widen
 from treadle.core.dtypes import DType
 
 
@@ -13,29 +14,7 @@ def load_wide(f: Function, pointer: Value, dtype: DType, wide: VType, mask: Valu
     """Elements of `dtype` from memory as `wide`; zeros where the mask is false."""
     kind = storage_type(dtype, wide.lanes)
     value = f.load(pointer, kind) if mask is None else f.masked_load(pointer, kind, mask, 0)
-    return widen(f, value, dtype, wide)
-
-
-def widen(f: Function, value: Value, dtype: DType, wide: VType) -> Value:
-    """Stored elements of `dtype` as `wide`, exactly."""
-    if dtype.name == "bfloat16":
-        bits = f.shl(f.cast("zext", value, "i32"), 16)
-        value = f.bitcast(bits, VType("float", wide.lanes))
-    return f.cast("fpext", value, wide.elem)
-
-
-def narrow(f: Function, value: Value, dtype: DType) -> Value:
-    """A computed value as `dtype` is stored, rounded to nearest even; NaN stays NaN."""
-    kind = storage_type(dtype, value.type.lanes)
-    if dtype.name != "bfloat16":
-        return f.cast("fptrunc", value, kind.elem)
-    if value.type.elem == "double":
-        value = f.cast("fptrunc", value, "float")
-    bits = f.bitcast(value, value.type.with_elem("i32"))
-    even = f.and_(f.lshr(bits, 16), 1)
-    rounded = f.lshr(f.add(f.add(bits, 0x7FFF), even), 16)
-    nan = f.or_(f.lshr(bits, 16), 0x40)
-    return f.cast("trunc", f.select(f.fcmp("uno", value, value), nan, rounded), "i16")
+    return f.cast("fpext", widen(f, value, dtype), wide.elem)
 
 
 def transpose(f: Function, rows: Sequence[Value]) -> list[Value]:

@@ -39,7 +39,7 @@ from .errors import (
     TreadleError,
     VerifyError,
 )
-from .pytree import flatten, tree_map, unflatten
+from .pytree import LEAF, flatten, tree_map, unflatten
 from .shapes import broadcast_shapes, normalize_axes, normalize_axis, row_major_strides
 from .types import Shape, Type
 
@@ -47,6 +47,7 @@ __all__ = [
     "BY_NAME",
     "BY_SHORT",
     "DTYPES",
+    "LEAF",
     "CheckpointError",
     "CompileError",
     "Config",

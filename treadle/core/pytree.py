@@ -13,8 +13,8 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
 
 
 def _flatten(tree: Any, leaves: list[Any]) -> Any:
-    kind: type = type(tree)
-    if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+    kind = tree.__class__
+    if kind in (tuple, list) or (hasattr(kind, "_fields") and issubclass(kind, tuple)):
         return (kind, *[_flatten(item, leaves) for item in tree])
     if kind == dict:
         return (dict, tuple(tree), *[_flatten(item, leaves) for item in tree.values()])
@@ -37,8 +37,8 @@ def _unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
     if structure[0] is dict:
         return dict(zip(structure[1], [_unflatten(s, leaves) for s in structure[2:]], strict=True))
     items = [_unflatten(s, leaves) for s in structure[1:]]
-    kind: Any = structure[0]
-    return kind(items) if kind in (tuple, list) else kind(*items)
+    kind = structure[0]
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:

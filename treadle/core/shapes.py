@@ -8,8 +8,10 @@ from .types import Shape
 
 def broadcast_shapes(what: str, *shapes: Shape) -> Shape:
     """Return the common shape under NumPy's rules; ShapeError names the axis that does not fit."""
-    first = shapes[0]
-    if all(s == first for s in shapes):
+    # Nearly always the shapes are equal but for scalars.
+    full = [s for s in shapes if s]
+    first = full[0] if full else ()
+    if all(s == first for s in full):
         return first
     ndim = max(len(s) for s in shapes)
     out: list[int] = []

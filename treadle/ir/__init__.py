@@ -1,7 +1,7 @@
 """Programs as data: interned nodes, their text, rules and passes over them. Open `node.py` first."""
 
 from .graph import Graph, inputs_for, rebuilt, substitute, topological, users_of
-from .node import Const, Get, Input, Node, Number, Op, const_value, constant, is_finite_number, results
+from .node import Const, Get, Input, Node, Number, Op, bare_node, const_value, constant, is_finite_number, results
 from .passes import Observer, Pass, Pipeline, run
 from .rewrite import Match, Pattern, Rewriter, Rule, call, const_hole, hole, rewrite
 from .source import Source, attributed_to, inside_module, module_path, user_source
@@ -25,6 +25,7 @@ __all__ = [
     "Rule",
     "Source",
     "attributed_to",
+    "bare_node",
     "call",
     "const_hole",
     "const_value",

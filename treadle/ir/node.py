@@ -146,6 +146,17 @@ def _make(op: Op, args: tuple[Node, ...]) -> Node:
     return node
 
 
+def bare_node(op: Op, of: Type) -> Node:
+    """Return a node without arguments that is not interned: a leaf that nothing else can equal."""
+    node = Node.__new__(Node)
+    node.op = op
+    node.args = ()
+    node.type = of
+    node.types = (of,)
+    node.source = None
+    return node
+
+
 @dataclass(frozen=True)
 class Input(Op):
     """The index-th argument of a graph."""

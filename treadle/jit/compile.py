@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from treadle.codegen.target import host
-from treadle.core import TraceError, Type, config, flatten, from_numpy, unflatten
+from treadle.core import LEAF, TraceError, Type, config, flatten, from_numpy, unflatten
 from treadle.ir import Graph, Node
 from treadle.tensor import Cell, Tensor, state
-from treadle.tensor.realize import Data, Handle, lift
+from treadle.tensor.realize import Data, Handle, aligned_copy, leaf, lift
 from treadle.tensor.value import Maker, realized
 
 from .checks import Checks, checks_of
+from .hooks import Explained
 from .plan import Plan
+from .samples import Origin
 from .tracer import CellUse, Guard, Trace, Tracer, trace
 
 P = ParamSpec("P")
@@ -104,11 +109,15 @@ class Entry:
             slots[number] = _handle(use.owner._grad).address
         if self.checks is not None:
             self.checks.run(slots)
-        outputs = plan.run_bound()
+        outputs = plan.run_memory()
         del keep
+        types = plan.out_types
         for owner, number in self.grad_outputs:
-            owner._grad = None if number is None else _tensor(outputs[number])
-        leaves = [_tensor(outputs[what]) if is_tensor else what for is_tensor, what in self.trace.leaves]
+            owner._grad = None if number is None else _tensor(outputs[number], types[number])
+        if self.trace.structure == LEAF:
+            is_tensor, what = self.trace.leaves[0]
+            return _tensor(outputs[what], types[what]) if is_tensor else what
+        leaves = [_tensor(outputs[what], types[what]) if is_tensor else what for is_tensor, what in self.trace.leaves]
         return unflatten(self.trace.structure, leaves)
 
     def bind_cells(self) -> None:
@@ -125,8 +134,8 @@ class Entry:
         cell = use.cell
         handle = _handle(cell._tensor)  # pyright: ignore[reportPrivateUsage]
         if id(use) in self.written and cell._lent:  # pyright: ignore[reportPrivateUsage]
-            handle = Handle(handle.array.copy())
-            tensor = cell.reads(Data(handle)())
+            handle = Handle(aligned_copy(handle.array))
+            tensor = cell.reads(leaf(handle))
             tensor.depth = 0
             cell._tensor = tensor  # pyright: ignore[reportPrivateUsage]
             cell._lent = False  # pyright: ignore[reportPrivateUsage]
@@ -177,7 +186,11 @@ class Compiled(Generic[P, R]):
         for arg in args:
             kind = type(arg)
             if kind is Tensor:
-                self._tensor(arg, key, addresses, keep)
+                op = arg.node.op
+                handle = op.handle if type(op) is Data else _handle(arg)
+                key.append(handle.type)
+                addresses.append(handle.address)
+                keep.append(handle)
             elif kind is np.ndarray:
                 self._array(arg, key, addresses, keep)
             elif kind in STATIC:
@@ -248,7 +261,15 @@ class Compiled(Generic[P, R]):
             count = len(tracer.inputs)
             return unflatten(structure, new)
 
-        entry = Entry(trace(self.function, stand_ins), count)
+        start = time.perf_counter()
+        traced = trace(self.function, stand_ins)
+        seconds = time.perf_counter() - start
+        entry = Entry(traced, count)
+        entry.plan.timings.seconds = {"trace": seconds, **entry.plan.timings.seconds}
+        entry.plan.origin = Origin(self._name, _file(self.function), self.reasons, entry.holds_now)
+        for record in _records:
+            entry.arguments = [np.array(a) for a in _arrays((args, kwargs))]
+            record.append(entry.plan)
         self.num_compiles += 1
         self._last = key
         self._entries.setdefault(key, []).append(entry)
@@ -276,6 +297,38 @@ class Compiled(Generic[P, R]):
             )
 
 
+_records: list[list[Plan]] = []
+
+
+@contextmanager
+def recorded_plans() -> Generator[list[Plan]]:
+    """Return a list to which every Plan of a compiled function is added inside, with a copy of its arguments.
+
+    It is how `treadle explain FILE.py:FUNCTION` finds what a script compiles.
+    """
+    plans: list[Plan] = []
+    _records.append(plans)
+    try:
+        yield plans
+    finally:
+        _records[:] = [record for record in _records if record is not plans]
+
+
+def _arrays(arguments: Any) -> list[Array]:
+    """Return the data of the tensors and arrays among arguments, in the order of the inputs they become."""
+    leaves = [leaf.read() if isinstance(leaf, Cell) else leaf for leaf in flatten(arguments)[0]]
+    return [
+        _handle(leaf).array if isinstance(leaf, Tensor) else np.asarray(leaf)
+        for leaf in leaves
+        if isinstance(leaf, Tensor | np.ndarray | np.generic)
+    ]
+
+
+def _file(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_filename if code is not None else ""
+
+
 def _stand_in(leaf: Any, tracer: Tracer) -> Any:
     if isinstance(leaf, Cell):
         leaf = leaf.read()
@@ -299,8 +352,8 @@ def _handle(tensor: Tensor) -> Handle:
     return handle if handle is not None else realized(tensor)[0]
 
 
-def _tensor(array: Array) -> Tensor:
-    return Maker.new(Data(Handle(array))(), 0, False)
+def _tensor(memory: Any, type: Type) -> Tensor:
+    return Tensor.of(leaf(Handle.of(memory, type)), 0, False)
 
 
 @overload

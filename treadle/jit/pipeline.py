@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from treadle.core import config
 from treadle.ir import Graph, Pass, Pipeline, run, show, verify
-from treadle.passes.decompose import DECOMPOSE, decompose
+from treadle.passes.decompose import DECOMPOSE
 from treadle.passes.orient import ORIENT
 from treadle.passes.simplify import SIMPLIFY
 
-PIPELINE: Pipeline = (Pass('decompose', lambda g: decompose(g, keep=lambda n: False), DECOMPOSE.doc), SIMPLIFY, ORIENT)
+PIPELINE: Pipeline = (DECOMPOSE, SIMPLIFY, ORIENT)
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,9 @@ class Plan:
         self.slots = array("q", [0] * (first + len(offsets)))
         self._address = self.slots.buffer_info()[0]
         self._temporaries = np.frombuffer(self.slots, np.int64)[first:]
-        self._out_types = [n.type for n in self.graph.outputs]
+        self.out_types = [n.type for n in self.graph.outputs]
+        skipped = {*self.state, *self.shared}
+        self._fresh = [(k, max(t.nbytes, 1)) for k, t in enumerate(self.out_types) if k not in skipped]
 
     # ---- running
 
@@ -217,31 +219,32 @@ class Plan:
         return self.run_bound()
 
     def run_bound(self) -> list[Any]:
-        """Run on the input addresses already in the slots."""
+        """Run on the input addresses already in the slots; return arrays, None in the place of state."""
+        return [
+            None if memory is None else memory.numpy(t.dtype.numpy, t.shape)
+            for memory, t in zip(self.run_memory(), self.out_types, strict=True)
+        ]
+
+    def run_memory(self) -> list[Any]:
+        """Run on the input addresses already in the slots; return the memory of outputs, None in the place of state."""
         outputs = self.new_outputs()
-        arena = self.bind_arena()
+        arena = self.bind_arena() if self.arena.peak else None
         self.program.run(self._address)
         del arena
         return outputs
 
     def new_outputs(self) -> list[Any]:
-        """Return fresh output arrays, bound to their slots."""
-        outputs: list[Any] = []
-        for k, t in enumerate(self._out_types):
-            if k in self.state:
-                outputs.append(None)
-            elif k in self.shared:
-                outputs.append(outputs[self.shared[k]])
-            else:
-                storage = allocate(max(t.nbytes, 1))
-                self.slots[self.num_inputs + k] = storage.address
-                outputs.append(storage.numpy(t.dtype.numpy, t.shape))
+        """Return fresh memory for outputs, bound to their slots."""
+        outputs: list[Any] = [None] * self.num_outputs
+        for k, nbytes in self._fresh:
+            storage = outputs[k] = allocate(nbytes)
+            self.slots[self.num_inputs + k] = storage.address
+        for k, other in self.shared.items():
+            outputs[k] = outputs[other]
         return outputs
 
     def bind_arena(self) -> object:
         """Return memory for temporaries, bound to their slots; it goes back when the caller drops it."""
-        if not self.arena.peak:
-            return None
         storage = allocate(self.arena.peak)
         np.add(self._arena_offsets, storage.address, out=self._temporaries)
         return storage

@@ -19,17 +19,21 @@ class Origin:
 
     Attributes:
         name: the function's.
+        file: where it is defined.
         reasons: why each of its Plans after the first was needed; it grows with the function.
         holds: returns what the Plan's inputs hold now, None where that is not known.
     """
 
     name: str = ""
+    file: str = ""
     reasons: list[str] = field(default_factory=list[str])
     holds: Callable[[], Sequence[Array | None]] = list
 
 
-def sample_inputs(types: Sequence[Type], held: Sequence[Array | None], overwritten: set[int]) -> tuple[list[Array], int]:
-    """Return arrays to run on, and how many of them are made up; those that will be overwritten are copies."""
+def sample_inputs(
+    types: Sequence[Type], held: Sequence[Array | None], overwritten: set[int]
+) -> tuple[list[Array], int]:
+    """Return arrays to run on, and how many are made up; those that will be overwritten are copies."""
     found: list[Array] = []
     made_up = 0
     for k, of in enumerate(types):

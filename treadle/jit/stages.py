@@ -80,7 +80,7 @@ def stages_of(
 
 
 def named_kernels(steps: Sequence[Step]) -> dict[str, Step]:
-    """Return the first call of every different kernel, by a name that is the kernel's own, numbered where two share it."""
+    """Return the first call of every different kernel, by a name of its own: a number tells two with one apart."""
     found: dict[str, Step] = {}
     seen: set[str] = set()
     for step in steps:
@@ -110,7 +110,8 @@ def _tasks(steps: Sequence[Step], schedule: Schedule) -> str:
         for record in records:
             if isinstance(record, Run):
                 kernel = steps[record.kernel].kernel
-                lines.append(f"  run {record.kernel} {kernel.name} tiles {record.lo}..{record.hi} of {kernel.num_tiles}")
+                tiles = f"tiles {record.lo}..{record.hi} of {kernel.num_tiles}"
+                lines.append(f"  run {record.kernel} {kernel.name} {tiles}")
             else:
                 lines.append(f"  wait for run {record.runs} of thread {record.thread}")
     return "\n".join(lines)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from treadle.core import float32
 from treadle.ir import Node, const_value
-from treadle.te import SCALARS, fn, literal, select
+from treadle.te import SCALARS, convert, fn, literal, select
 
 from .base import FLOATS, Array, Elementwise
 from .broadcast import scalar_like, unbroadcast
@@ -193,8 +195,30 @@ class NextAfter(Elementwise):
 
     name = "nextafter"
     numpy = np.nextafter
-    formula = "nextafter"
     accepts = FLOATS
+
+    def scalar(self, *args: Node) -> Node:
+        return fn("nextafter", *args) if args[0].dtype.bits >= 32 else _next_short_float(*args)
+
+
+def _next_short_float(x: Node, y: Node) -> Node:
+    """Return the neighbour of a short float: x moved by about one unit in float32, then rounded.
+
+    A change of 1.25 * eps / 2 times |x| lies between half a unit and one and a half on both sides of a power of two.
+    """
+    dtype = x.dtype
+    info: Any = ml_dtypes.finfo(dtype.numpy)
+    a, b = convert(x, float32), convert(y, float32)
+
+    def number(value: Any) -> Node:
+        return literal(float(value), float32)
+
+    relative = fn("mul", fn("abs", a), number(0.625 * float(info.eps)))
+    change = fn("max", relative, number(0.75 * float(info.smallest_subnormal)))
+    moved = fn("add", a, select(fn("lt", a, b), change, fn("neg", change)))
+    moved = select(fn("isinf", a), fn("copysign", number(info.max), a), moved)
+    moved = select(fn("eq", a, b), b, moved)
+    return convert(select(fn("isnan", b), b, moved), dtype)
 
 
 def _share(ct: Node, mine: Node, other: Node, *, lost: Elementwise) -> Node:

@@ -11,6 +11,7 @@ After TVM's operator classes (Chen et al. 2018) and TorchInductor's scheduler (A
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Fusion:
-    """The fused graph, the decisions that led to it, and for each kernel node the nodes of the source graph it computes."""
+    """The fused graph, the decisions that led to it, and for each kernel node the source graph's nodes it computes."""
 
     graph: Graph
     decisions: tuple[Decision, ...]
@@ -230,7 +231,7 @@ class _Fuser:
         """Return the group of one stored value."""
         rank = self.rank[node]
         if is_heavy(root):
-            kind = getattr(root.op, "kernel", "loop")
+            kind: KernelKind = getattr(root.op, "kernel", "loop")
             self.reads[node] = {self.base_of(a): [] for a in root.args if not isinstance(a.op, Const)}
             loops = None
             if kind == "matmul":
@@ -262,7 +263,7 @@ class _Fuser:
         return Loops(outer, inner, flatten_index(reduced_index(node.op.axes, shape, o, r), shape))
 
     def find_reads(self, node: Node, loops: Loops | None) -> dict[Node, list[Node]]:
-        """Return the flat indices at which a value reads others, in terms of its loops (or of `i`, its own position)."""
+        """Return the flat indices at which a value reads others, in terms of its loops or of `i`, its own position."""
         reads: dict[Node, list[Node]] = {}
 
         def leaf(n: Node, at: tuple[Node, ...]) -> Node | None:
@@ -334,9 +335,8 @@ class _Fuser:
                     same = left.loops == right.loops and left.size == right.size
                     if same and self.fits(left, right) and not self.connected(left, right):
                         self.join(left, right)
-                        self.decide(
-                            left.members[0], right.members[-1], True, f"both read {value.types[0]} in the same loops"
-                        )
+                        reason = f"both read {value.types[0]} in the same loops"
+                        self.decide(left.members[0], right.members[-1], True, reason)
 
     def groups(self) -> list[Group]:
         """Return the groups, earliest first."""
@@ -361,12 +361,9 @@ class _Fuser:
         joined.loops = loops
         if loops is not None:
             joined.size = loops.outer * loops.inner
-        how = (
-            "as epilogue of the matrix product"
-            if producer.kind == "matmul"
-            else "each element is read where it is made"
-        )
-        self.decide(*at, True, how)
+        epilogue = producer.kind == "matmul"
+        reason = "as epilogue of the matrix product" if epilogue else "each element is read where it is made"
+        self.decide(*at, True, reason)
         return True
 
     def common_loops(self, producer: Group, consumer: Group) -> tuple[str, Loops | None]:
@@ -382,10 +379,7 @@ class _Fuser:
             return ("" if aligned else "elements are read in another order than they are made"), None
         for group in (producer, consumer):
             if group.loops is None and group.size not in (loops.outer, loops.outer * loops.inner):
-                return (
-                    f"{group.size} elements fit neither the {loops.outer} rows nor their {loops.inner} elements",
-                    None,
-                )
+                return f"{group.size} elements fit neither {loops.outer} rows nor their {loops.inner} elements", None
         if producer.kind == "matmul" and consumer.size != producer.size:
             return "an epilogue must have one element per element of the product", None
         if c is not None and p is None and loops.outer < SERIAL_OUTER and loops.inner > SERIAL_INNER:
@@ -472,10 +466,9 @@ class _Fuser:
         leaving = set(self.graph.outputs)
         for group in self.in_order():
             needed = [m for m in group.members if m in leaving or self.read_outside(m, group)]
-            inside = topological(
-                needed, stop=lambda n, g=group: self.group_of.get(n, g) is not g or isinstance(n.op, Input)
-            )
-            leaves = [n for n in inside if isinstance(n.op, Input) or self.group_of.get(n, group) is not group]
+            outside = self.outside(group)
+            inside = topological(needed, stop=outside)
+            leaves = [n for n in inside if outside(n)]
             swap = {leaf: Input(k, leaf.type)() for k, leaf in enumerate(leaves)}
             body = Graph(tuple(swap.values()), substitute(needed, swap))
             kernel = Fused(group.kind, body)(*[made[leaf] for leaf in leaves])
@@ -483,6 +476,10 @@ class _Fuser:
             members[kernel] = tuple(n for n in inside if n not in swap)
         graph = Graph(self.graph.inputs, tuple(made[n] for n in self.graph.outputs))
         return Fusion(graph, tuple(self.decisions), members)
+
+    def outside(self, group: Group) -> Callable[[Node], bool]:
+        """Return the test whether a node is not computed by a group."""
+        return lambda n: isinstance(n.op, Input) or self.group_of.get(n, group) is not group
 
     def read_outside(self, member: Node, group: Group) -> bool:
         """Whether another kernel reads the value."""

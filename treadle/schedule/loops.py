@@ -9,7 +9,7 @@ its own column.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -207,7 +207,7 @@ class _Scheduler:
             r = Var("r", self.inner)()
             self.passes(t, r)
             axes = tuple(Var(f"a{k}", size)() for k, size in enumerate(self.extents))
-            reads = [(b, _replaced(w, r, flatten_index(axes, self.extents))) for b, w in self.reads]
+            reads = [(b, substitute_index(w, {r: flatten_index(axes, self.extents)})) for b, w in self.reads]
             self.reads.clear()
             split = _even_suffix(reads, axes, self.extents)
         inner = math.prod(self.extents[len(self.extents) - split :])
@@ -237,7 +237,8 @@ class _Scheduler:
         levels, last = self.passes(o, r)
         inside: list[Stmt] = []
         for level in levels:
-            inside.extend(Alloc(s.buffer, identity_of(s.combine, s.buffer.dtype)) for s in level if isinstance(s, Reduce))
+            folds = [s for s in level if isinstance(s, Reduce)]
+            inside.extend(Alloc(s.buffer, identity_of(s.combine, s.buffer.dtype)) for s in folds)
             inside.append(For(r, index(0), index(self.inner), level))
         low = scale(block, lanes)
         high = fn("min", add(low, lanes), index(columns)) if columns % lanes else add(low, lanes)
@@ -295,7 +296,7 @@ class _Scheduler:
         for k, level in enumerate(levels):
             for stmt in level:
                 assert isinstance(stmt, Store | Reduce)
-                for node in _outermost(stmt.value, lambda n: n in seen and seen[n] < k and n not in keep):
+                for node in _outermost(stmt.value, lambda n, k=k: n in seen and seen[n] < k and n not in keep):
                     room = STASH_NBYTES - sum(b.size * b.dtype.itemsize for _, b in keep.values())
                     if r in variables(node) and cost(node) >= STASH_COST and self.inner * node.dtype.itemsize <= room:
                         keep[node] = (seen[node], Buffer(f"row{len(keep)}", node.dtype, self.inner, "scratch"))
@@ -316,7 +317,8 @@ class _Scheduler:
 
     def work(self, levels: list[tuple[Stmt, ...]], last: tuple[Stmt, ...]) -> int:
         """Return the flops of all passes."""
-        inside = sum(cost(s.value) + isinstance(s, Reduce) for level in levels for s in level if isinstance(s, Store | Reduce))
+        stmts = [s for level in levels for s in level if isinstance(s, Store | Reduce)]
+        inside = sum(cost(s.value) + isinstance(s, Reduce) for s in stmts)
         after = sum(cost(s.value) for s in last if isinstance(s, Store))
         return self.outer * (self.inner * inside + after)
 
@@ -336,7 +338,7 @@ def _working_nbytes(dtypes: Sequence[DType]) -> int:
 
 
 def _even_suffix(reads: Sequence[tuple[Buffer, Node]], axes: Sequence[Node], shape: Sequence[int]) -> int:
-    """Return how many trailing axes can be walked as one: in every access each steps over exactly the next one's range."""
+    """Return how many trailing axes can be walked as one: in every access each steps over just the next one's range."""
     count = 1 if shape else 0
     rows: list[tuple[int, ...]] = []
     for _, where in reads:
@@ -364,10 +366,6 @@ def _evenness(reads: Sequence[tuple[Buffer, Node]], var: Node) -> int:
     return sum(b.size * b.dtype.itemsize for b, where in reads if terms_of(where)[0].get(var) == 1)
 
 
-def _replaced(where: Node, old: Node, new: Node) -> Node:
-    return substitute_index(where, {old: new})
-
-
 def _extent(var: Node) -> int:
     assert isinstance(var.op, Var)
     return var.op.extent
@@ -388,9 +386,8 @@ def _buffers(node: Node) -> set[Buffer]:
     return {n.op.buffer for n in _all_nodes(node) if isinstance(n.op, Fetch)}
 
 
-def _outermost(node: Node, wanted: object) -> list[Node]:
+def _outermost(node: Node, wanted: Callable[[Node], bool]) -> list[Node]:
     """Return the largest parts of an expression that `wanted` holds for."""
-    assert callable(wanted)
     found: dict[Node, None] = {}
     stack, seen = [node], set[Node]()
     while stack:

@@ -48,7 +48,8 @@ class ProductSchedule:
 
     def __str__(self) -> str:
         lines = [f"  {s.buffer.name}[{show_scalar(s.index)}] = {show_scalar(s.value)}" for s in self.stores]
-        return "\n".join([str(self.matmul), *(["then, for every element (o, r) of the product:"] if lines else []), *lines])
+        head = ["then, for every element (o, r) of the product:"] if lines else []
+        return "\n".join([str(self.matmul), *head, *lines])
 
 
 def product_of(body: Graph) -> Node:
@@ -57,7 +58,7 @@ def product_of(body: Graph) -> Node:
 
 
 def strided_view(operand: Node) -> tuple[Node, tuple[int, ...], int]:
-    """Return the input an operand is a strided view of, the step of each axis in elements (0 of size 1), and the offset."""
+    """Return the input an operand is a strided view of, each axis's step in elements (0 of size 1), and the offset."""
     base = operand
     while not isinstance(base.op, Input):
         base = base.args[0]

@@ -1,4 +1,4 @@
-"""The nest of `scatter_add`: every tile owns some columns and adds all slices to them in order, so no two threads meet."""
+"""The nest of `scatter_add`: a tile owns some columns and adds all slices to them in order, so no two threads meet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from treadle.te import (
     Var,
     add,
     convert,
-    fn,
     floordiv,
+    fn,
     index,
     literal,
     mod,

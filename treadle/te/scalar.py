@@ -12,7 +12,6 @@ import numpy as np
 from treadle.core import DType, DTypeError, Type, bool_, int64
 from treadle.ir import Node, Op, constant
 
-
 Array = np.ndarray[Any, Any]
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from treadle.core import Type, from_numpy
-from treadle.ir import Graph, Input, Node, Op, rebuilt, topological
+from treadle.ir import Graph, Input, Node, Op, bare_node, rebuilt, topological
 
 from .markers import Marker
 
@@ -25,16 +25,50 @@ Executor = Callable[[list[Node]], list[Array]]
 ALIGNMENT = 64
 
 
-class Handle:
-    """A C-contiguous array that a tensor holds; nobody writes to it again."""
+class Memory(Protocol):
+    """A block of memory that NumPy can look at."""
 
-    __slots__ = ("address", "array", "type")
+    address: int
+
+    def numpy(self, dtype: Any, shape: tuple[int, ...]) -> Array:
+        """Return a view of the block that keeps it alive."""
+        ...
+
+
+class Handle:
+    """The data a tensor holds, C-contiguous; nobody writes to it again."""
+
+    __slots__ = ("_array", "_memory", "address", "type")
+
+    address: int
+    type: Type
+    _array: Array | None
+    _memory: Memory | None
 
     def __init__(self, array: Array) -> None:
         assert array.flags.c_contiguous, "a handle holds contiguous data"
-        self.array = array
-        self.address: int = array.__array_interface__["data"][0]
+        self._array = array
+        self._memory = None
+        self.address = array.__array_interface__["data"][0]
         self.type = Type(from_numpy(array.dtype), array.shape)
+
+    @staticmethod
+    def of(memory: Memory, type: Type) -> Handle:
+        """Return the handle of a block; NumPy sees it only when somebody asks."""
+        handle = object.__new__(Handle)
+        handle._array = None
+        handle._memory = memory
+        handle.address = memory.address
+        handle.type = type
+        return handle
+
+    @property
+    def array(self) -> Array:
+        """The data as NumPy sees it."""
+        if self._array is None:
+            assert self._memory is not None
+            self._array = self._memory.numpy(self.type.dtype.numpy, self.type.shape)
+        return self._array
 
     def __repr__(self) -> str:
         return f"<{self.type!r}>"
@@ -51,9 +85,14 @@ class Data(Op):
         return self.handle.type
 
 
+def leaf(handle: Handle) -> Node:
+    """Return the node of known data. Each call makes its own: equal data need not be one node."""
+    return bare_node(Data(handle), handle.type)
+
+
 def data(array: Array) -> Node:
     """Return the node of an array, which must be C-contiguous and is not copied."""
-    return Data(Handle(array))()
+    return leaf(Handle(array))
 
 
 def aligned_copy(array: Array) -> Array:
