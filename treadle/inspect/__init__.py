@@ -1,5 +1,21 @@
-"""What the compiler made of a function, and what that costs: `explain`."""
+"""What the compiler made of a function, and what that costs: `explain`. Open `explanation.py` first."""
 
-from .report import Report, explain
+from .decisions import DecisionReport
+from .explanation import Explanation, PassReport, explain
+from .kernels import KernelReport
+from .memory import LiveBlock, MemoryReport
+from .places import Place
+from .threads import ScheduleReport, ThreadReport
 
-__all__ = ["Report", "explain"]
+__all__ = [
+    "DecisionReport",
+    "Explanation",
+    "KernelReport",
+    "LiveBlock",
+    "MemoryReport",
+    "PassReport",
+    "Place",
+    "ScheduleReport",
+    "ThreadReport",
+    "explain",
+]

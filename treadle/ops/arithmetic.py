@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from treadle.core import float32
@@ -201,24 +200,27 @@ class NextAfter(Elementwise):
         return fn("nextafter", *args) if args[0].dtype.bits >= 32 else _next_short_float(*args)
 
 
+# One unit in the last place of 1, the smallest number, the largest.
+SHORT_FLOATS = {"float16": (2.0**-10, 2.0**-24, 65504.0), "bfloat16": (2.0**-7, 2.0**-133, 255 * 2.0**120)}
+
+
 def _next_short_float(x: Node, y: Node) -> Node:
     """Return the neighbour of a short float: x moved by about one unit in float32, then rounded.
 
     A change of 1.25 * eps / 2 times |x| lies between half a unit and one and a half on both sides of a power of two.
     """
-    dtype = x.dtype
-    info: Any = ml_dtypes.finfo(dtype.numpy)
+    eps, smallest, largest = SHORT_FLOATS[x.dtype.name]
     a, b = convert(x, float32), convert(y, float32)
 
-    def number(value: Any) -> Node:
-        return literal(float(value), float32)
+    def number(value: float) -> Node:
+        return literal(value, float32)
 
-    relative = fn("mul", fn("abs", a), number(0.625 * float(info.eps)))
-    change = fn("max", relative, number(0.75 * float(info.smallest_subnormal)))
+    relative = fn("mul", fn("abs", a), number(0.625 * eps))
+    change = fn("max", relative, number(0.75 * smallest))
     moved = fn("add", a, select(fn("lt", a, b), change, fn("neg", change)))
-    moved = select(fn("isinf", a), fn("copysign", number(info.max), a), moved)
+    moved = select(fn("isinf", a), fn("copysign", number(largest), a), moved)
     moved = select(fn("eq", a, b), b, moved)
-    return convert(select(fn("isnan", b), b, moved), dtype)
+    return convert(select(fn("isnan", b), b, moved), x.dtype)
 
 
 def _share(ct: Node, mine: Node, other: Node, *, lost: Elementwise) -> Node:

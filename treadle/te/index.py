@@ -6,6 +6,7 @@ known bounds, since every variable has an extent: `(o * 384 + r) // 384` becomes
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from treadle.ir import Const, Node, Op, constant
 from .scalar import Fn, Var
 
 UNKNOWN = 1 << 62
+LONGEST_KEY = 200
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def order_key(node: Node) -> str:
     if key is None:
         op = node.op
         key = op.var if isinstance(op, Var) else f"{op}({','.join(order_key(a) for a in node.args)})"
+        if len(key) > LONGEST_KEY:  # shared parts would double the text at every step
+            key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         _order[node] = key
     return key
 

@@ -123,11 +123,32 @@ _INFIX = {
 }  # fmt: skip
 
 
-def show_scalar(node: Node, names: dict[Node, str] | None = None) -> str:
-    """Return a scalar expression as people write it; nodes in `names` are shown by their name."""
-    if names and node in names:
+PLAIN_SIZE = 200  # nodes of an expression's tree up to which it is written out
+
+
+def show_scalar(node: Node) -> str:
+    """Return a scalar expression as people write it; in a long one, what is used twice gets a name behind `where`."""
+    nodes = topological([node])
+    size: dict[Node, int] = {}
+    for n in nodes:
+        size[n] = 1 + sum(size[a] for a in n.args)
+    names: dict[Node, str] = {}
+    if size[node] <= PLAIN_SIZE:  # written out, shared parts make a tree that may be exponentially large
+        return _show(node, names)
+    users = Counter(a for n in nodes for a in n.args if a.args and not isinstance(a.op, Affine))
+    lines = list[str]()
+    for n in nodes:
+        if users[n] > 1:
+            text = _show(n, names)
+            names[n] = f"v{len(names)}"
+            lines.append(f"{names[n]} = {text}")
+    return f"{_show(node, names)} where {', '.join(lines)}"
+
+
+def _show(node: Node, names: dict[Node, str]) -> str:
+    if node in names:
         return names[node]
-    op, args = node.op, [show_scalar(a, names) for a in node.args]
+    op, args = node.op, [_show(a, names) for a in node.args]
     match op:
         case Const():
             return repr(op.value)
@@ -154,19 +175,6 @@ def show_scalar(node: Node, names: dict[Node, str] | None = None) -> str:
             return f"{op}({', '.join(args)})"
 
 
-def _value(node: Node, pad: str, out: list[str]) -> str:
-    """Return the text of a value, after lines for what it uses more than once: its tree may be exponentially long."""
-    nodes = topological([node])
-    users = Counter(a for n in nodes for a in n.args if a.args and not isinstance(a.op, Affine))
-    names: dict[Node, str] = {}
-    for n in nodes:
-        if users[n] > 1:
-            name = f"v{len(names)}"
-            out.append(f"{pad}{name} = {show_scalar(n, names)}")
-            names[n] = name
-    return show_scalar(node, names)
-
-
 def _lines(body: tuple[Stmt, ...], depth: int) -> list[str]:
     pad, out = "  " * depth, list[str]()
     for stmt in body:
@@ -177,11 +185,9 @@ def _lines(body: tuple[Stmt, ...], depth: int) -> list[str]:
                 out.append(f"{pad}for{kind} {show_scalar(stmt.var)} in {span}:")
                 out.extend(_lines(stmt.body, depth + 1))
             case Store():
-                value = _value(stmt.value, pad, out)
-                out.append(f"{pad}{stmt.buffer.name}[{show_scalar(stmt.index)}] = {value}")
+                out.append(f"{pad}{stmt.buffer.name}[{show_scalar(stmt.index)}] = {show_scalar(stmt.value)}")
             case Reduce():
-                value = _value(stmt.value, pad, out)
-                out.append(f"{pad}{stmt.buffer.name} = {stmt.combine}({stmt.buffer.name}, {value})")
+                out.append(f"{pad}{stmt.buffer.name} = {stmt.combine}({stmt.buffer.name}, {show_scalar(stmt.value)})")
             case Alloc():
                 what = f" = {show_scalar(stmt.init)}" if stmt.init else f"[{stmt.buffer.size}]"
                 out.append(f"{pad}{stmt.buffer.space} {stmt.buffer.name}: {stmt.buffer.dtype.short}{what}")

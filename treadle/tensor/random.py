@@ -12,6 +12,7 @@ import numpy as np
 
 from treadle import ops
 from treadle.core import DTypeError, ShapeError, Type, as_dtype, float32, int64, uint32
+from treadle.ir import Node
 
 from .cell import Cell
 from .creation import of_array
@@ -19,7 +20,7 @@ from .indexing import take
 from .manipulation import Shape, whole_shape
 from .promotion import Operand, as_tensor
 from .trace import state
-from .value import Value, made, node_of
+from .value import Value, expect, made, node_of
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -98,6 +99,14 @@ def _source(key: Operand | None, generator: Generator | None) -> Tensor:
     return (default_generator if generator is None else generator).next_key()
 
 
+def _drawn(node: Node, *sources: Tensor) -> Tensor:
+    """Return random numbers, to be computed once with whatever is computed next: they are data more than a formula."""
+    tensor = made(node, *sources)
+    if state.trace is None:
+        expect(tensor)
+    return tensor
+
+
 def uniform(
     shape: int | Shape = (),
     low: float = 0.0,
@@ -109,7 +118,7 @@ def uniform(
 ) -> Tensor:
     """Return numbers evenly distributed over [low, high)."""
     source = _source(key, generator)
-    return made(ops.uniform(node_of(source), whole_shape("uniform", shape), as_dtype(dtype), low, high), source)
+    return _drawn(ops.uniform(node_of(source), whole_shape("uniform", shape), as_dtype(dtype), low, high), source)
 
 
 def normal(
@@ -125,7 +134,7 @@ def normal(
     source = _source(key, generator)
     node = ops.normal(node_of(source), whole_shape("normal", shape), as_dtype(dtype))
     node = node if std == 1.0 else node * std
-    return made(node if mean == 0.0 else node + mean, source)
+    return _drawn(node if mean == 0.0 else node + mean, source)
 
 
 def rand(
@@ -154,7 +163,7 @@ def integers(
     """Return whole numbers in [low, high), or in [0, low) when `high` is None."""
     first, last = (0, low) if high is None else (low, high)
     source = _source(key, generator)
-    return made(ops.integers(node_of(source), whole_shape("integers", shape), first, last, as_dtype(dtype)), source)
+    return _drawn(ops.integers(node_of(source), whole_shape("integers", shape), first, last, as_dtype(dtype)), source)
 
 
 def randint(
@@ -179,7 +188,7 @@ def bits(
 ) -> Tensor:
     """Return random bits in an unsigned dtype."""
     source = _source(key, generator)
-    return made(ops.bits(node_of(source), whole_shape("bits", shape), as_dtype(dtype)), source)
+    return _drawn(ops.bits(node_of(source), whole_shape("bits", shape), as_dtype(dtype)), source)
 
 
 def bernoulli(
@@ -194,9 +203,9 @@ def bernoulli(
     if isinstance(p, Value):
         chance = as_tensor("bernoulli", p)
         sizes = chance.shape if shape is None else whole_shape("bernoulli", shape)
-        return made(ops.bernoulli(node_of(source), sizes, node_of(chance)), source, chance)
+        return _drawn(ops.bernoulli(node_of(source), sizes, node_of(chance)), source, chance)
     sizes = () if shape is None else whole_shape("bernoulli", shape)
-    return made(ops.bernoulli(node_of(source), sizes, float(p)), source)  # type: ignore[arg-type]  # pyright: ignore
+    return _drawn(ops.bernoulli(node_of(source), sizes, float(p)), source)  # type: ignore[arg-type]  # pyright: ignore
 
 
 def categorical(logits: Operand, *, key: Operand | None = None, generator: Generator | None = None) -> Tensor:
@@ -205,7 +214,7 @@ def categorical(logits: Operand, *, key: Operand | None = None, generator: Gener
     if tensor.ndim == 0:
         raise ShapeError("categorical: logits are a scalar. Give at least one axis of choices.")
     source = _source(key, generator)
-    return made(ops.categorical(node_of(source), node_of(tensor)), source, tensor)
+    return _drawn(ops.categorical(node_of(source), node_of(tensor)), source, tensor)
 
 
 def permutation(
@@ -214,9 +223,9 @@ def permutation(
     """Return 0, ..., x - 1 in random order, or the slices of a tensor along an axis in random order."""
     source = _source(key, generator)
     if isinstance(x, int):
-        return made(ops.permutation(node_of(source), x), source)
+        return _drawn(ops.permutation(node_of(source), x), source)
     tensor = as_tensor("permutation", x)
-    return take(tensor, made(ops.permutation(node_of(source), tensor.shape[axis]), source), axis=axis)
+    return take(tensor, _drawn(ops.permutation(node_of(source), tensor.shape[axis]), source), axis=axis)
 
 
 def randperm(n: int, *, key: Operand | None = None, generator: Generator | None = None) -> Tensor:
