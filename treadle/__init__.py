@@ -4,6 +4,7 @@ import importlib
 import math
 import sys
 from types import ModuleType
+from typing import Any as _Any
 
 from treadle import tensor
 from treadle.autodiff import backward as _backward
@@ -40,6 +41,8 @@ from treadle.core import (
 )
 from treadle.core import bool_ as bool
 from treadle.jit import Compiled, Plan, compile
+from treadle.jit import Explained as _Explained
+from treadle.jit import Hooks as _JitHooks
 from treadle.jit import execute as _execute
 from treadle.tensor import Cell, Tensor, random
 from treadle.tensor import data_types as _data_types
@@ -190,8 +193,16 @@ nan = math.nan
 newaxis = None
 pi = math.pi
 
-# The two knots between layers: what is above `tensor` is put in here.
+
+def _explain(plan: Plan) -> _Explained:
+    # Imported when it is asked for: its tables need rich, which `import treadle` should not pay for.
+    module: _Any = importlib.import_module("treadle.inspect")
+    return module.explain(plan)
+
+
+# The knots between layers: what is above `tensor`, and above `jit`, is put in here.
 tensor.Hooks.backward = _backward
+_JitHooks.explain = _explain
 tensor.set_executor(_execute)
 _Namespace.module = sys.modules[__name__]
 

@@ -56,7 +56,9 @@ def run(graph: Graph, arrays: Sequence[np.ndarray], cpu: str, cuts: Sequence[int
     call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2, ctypes.c_void_p)(address)
     guarded = [np.full(n.type.nbytes + 128, 0xFF, np.uint8) for n in graph.outputs]
     out = [g[64:-64].view(n.dtype.numpy).reshape(n.shape) for g, n in zip(guarded, graph.outputs, strict=True)]
-    slots = np.array([0, *[x.__array_interface__["data"][0] for x in (*[arrays[k] for k in operands], *out)]], np.uint64)
+    slots = np.array(
+        [0, *[x.__array_interface__["data"][0] for x in (*[arrays[k] for k in operands], *out)]], np.uint64
+    )
     args = np.array(kernel.order, np.int64) + 1
     for lo, hi in itertools.pairwise([0, *(c for c in cuts if c < kernel.num_tiles), kernel.num_tiles]):
         raw = np.full(kernel.scratch_nbytes + 192, 0xFF, np.uint8)
@@ -181,7 +183,9 @@ def test_scratch_memory_is_bounded() -> None:
 
 @every_cpu
 @either_way
-@pytest.mark.parametrize("shape", [(1, 3, 150, 150, 32), (1, 2, 200, 90, 16), (3, 4, 30, 30, 16), (1, 1, 1300, 1300, 8)])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 150, 150, 32), (1, 2, 200, 90, 16), (3, 4, 30, 30, 16), (1, 1, 1300, 1300, 8)]
+)
 def test_any_split_gives_the_same_bits(shape: tuple[int, int, int, int, int], causal: bool, cpu: str) -> None:
     b, h, t, _, d = shape
     arrays = operands(*shape)
@@ -198,7 +202,7 @@ def test_any_split_gives_the_same_bits(shape: tuple[int, int, int, int, int], ca
 
 def part(packed: Node, which: int) -> Node:
     """One of q, k, v of [B, T, 3, H, D] as [B, H, T, D]."""
-    b, t, three, h, d = packed.shape
+    b, t, _, h, d = packed.shape
     turned = Permute((2, 0, 3, 1, 4))(packed)
     return Reshape((b, h, t, d))(Slice((which, 0, 0, 0, 0), (1, b, h, t, d), (1,) * 5)(turned))
 
@@ -275,9 +279,10 @@ def test_results_nobody_reads_are_not_stored() -> None:
             close(x, want[n], TOLERANCES["float32"])
     ct = np.random.default_rng(1).standard_normal(out.shape).astype(np.float32)
     for heads in (2, 4):
-        given = [*(np.ascontiguousarray(a[:, :heads]) for a in arrays), *(
-            np.ascontiguousarray(x) for x in (want[0][:, :, :heads], want[1][:, :heads], ct[:, :, :heads])
-        )]
+        given = [
+            *(np.ascontiguousarray(a[:, :heads]) for a in arrays),
+            *(np.ascontiguousarray(x) for x in (want[0][:, :, :heads], want[1][:, :heads], ct[:, :, :heads])),
+        ]
         inputs = leaves(types_of(given))
         grad = AttentionGrad(True, 0.25)
         grads, wanted = results(grad(*inputs)), grad.eval(*given)
@@ -290,7 +295,11 @@ def test_results_nobody_reads_are_not_stored() -> None:
 @pytest.mark.parametrize("scale", [-0.3, 0.0])
 def test_scales_that_are_not_positive(scale: float) -> None:
     arrays = operands(1, 2, 30, 30, 8)
-    for got, want in zip(run(forward_graph(types_of(arrays), True, scale), arrays, CPUS[-1]), Attention(True, scale).eval(*arrays), strict=True):
+    for got, want in zip(
+        run(forward_graph(types_of(arrays), True, scale), arrays, CPUS[-1]),
+        Attention(True, scale).eval(*arrays),
+        strict=True,
+    ):
         close(got, want, TOLERANCES["float32"])
 
 
@@ -310,7 +319,7 @@ def test_large_scores(s: int, cpu: str) -> None:
 @every_cpu
 @pytest.mark.parametrize("s", [20, 3000])
 def test_special_values(s: int, cpu: str) -> None:
-    """A row that sees NaN is NaN; one that sees only -inf has sum 0: NaN and a logsumexp of -inf; others are untouched."""
+    """A row that sees NaN is NaN; one that sees only -inf has sum 0, so it is NaN, its logsumexp -inf; others are as ever."""
     q, k, v = operands(1, 4, 20, s, 16)
     q[0, 0, 3] = np.nan
     q[0, 1, 5], k[0, 1] = -np.inf, np.abs(k[0, 1])

@@ -79,7 +79,7 @@ def test_wrong_settings_are_refused():
     vector = nn.Parameter(td.zeros((3,)))
     with pytest.raises(ShapeError, match=r"a weight of shape \[3\] has no fan"):
         init.xavier_uniform_(vector)
-    with pytest.raises(ConfigError, match="no gain for 'swish'. Allowed: linear"):
+    with pytest.raises(ConfigError, match=r"no gain for 'swish'\. Allowed: linear"):
         init.calculate_gain("swish")
     with pytest.raises(ConfigError, match="std is -1"):
         init.normal_(vector, std=-1)

@@ -244,3 +244,11 @@ def test_a_tensor_is_an_index_of_lists() -> None:
     assert list(range(td.asarray(3))) == [0, 1, 2]
     with pytest.raises(td.DTypeError, match="a float32 tensor is not a whole number"):
         [1][td.asarray(0.0)]  # pyright: ignore
+
+
+def test_positions_that_are_long_to_compute() -> None:
+    # The hash behind random numbers shares its parts; written out in full it would not fit into memory.
+    rows = td.random.integers(0, 4, (8, 1), key=td.random.key(0))
+    x = np.arange(32.0).reshape(8, 4)
+    got = td.take_along_axis(td.asarray(x), rows, axis=1)
+    np.testing.assert_array_equal(got.numpy(), np.take_along_axis(x, rows.numpy(), axis=1))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import runpy
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from rich.console import Console
 
 from treadle.core import BY_SHORT, ConfigError, TreadleError, Type
 from treadle.inspect import explain as explained
-from treadle.jit import Compiled, compile
+from treadle.jit import FORMS, Compiled, Plan, compile, recorded_plans
 from treadle.train import gpt
 
 TYPE = re.compile(r"^(\w+)\[([\d, ]*)\]$")
+EXAMPLES = ("example_args", "EXAMPLE")
 
 
 @click.command()
@@ -27,52 +30,133 @@ TYPE = re.compile(r"^(\w+)\[([\d, ]*)\]$")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--timeline", type=click.Path(path_type=Path), help="Write one step of all threads as a Chrome trace.")
-def explain(what: str, types: tuple[str, ...], as_json: bool, timeline: Path | None) -> None:
-    """Show passes, kernels, fusion decisions, memory and times of a compiled function.
+@click.option(
+    "--stage", help="Print one intermediate form instead: simplify, memory, llvm:KERNEL, ... `list` prints their names."
+)
+def explain(what: str, types: tuple[str, ...], as_json: bool, timeline: Path | None, stage: str | None) -> None:
+    """Show passes, kernels, fusion decisions, memory, threads and times of a compiled function.
 
-    RUN is the folder of a training run. FUNCTION is one that FILE.py defines at its top level, compiled or not; give
-    the types of its arguments with --arg.
+    RUN is the folder of a training run: its training step is explained.
+
+    FUNCTION is a function of FILE.py, compiled or not. What it is compiled for comes from, in this order: --arg;
+    `EXAMPLE = (x, y)` or `def example_args()` in the file (a dict gives them by function name); the calls that
+    running the file makes, first as a module, then as a script. Of several variants the last one compiled is
+    explained. What the file prints goes to stderr.
     """
-    function, arguments = _of_file(what, types) if ".py:" in what else _of_run(Path(what), types)
-    report = explained(function, *arguments)
+    plan = _of_file(what, types) if ".py:" in what else _of_run(what, types)
+    if stage is not None:
+        click.echo(_stage(plan, stage))
+        if timeline is None:
+            return
+    report = explained(plan)
     if timeline is not None:
         report.write_timeline(timeline)
+        click.echo(f"timeline of one step: {timeline} (for https://ui.perfetto.dev or chrome://tracing)", err=True)
+    if stage is not None:
+        return
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
-    else:
+        click.echo(report.to_json())
+    elif sys.stdout.isatty():
         Console().print(report)
+    else:
+        click.echo(str(report))
 
 
-def _of_run(folder: Path, types: tuple[str, ...]) -> tuple[Compiled[..., Any], list[Any]]:
+def _stage(plan: Plan, name: str) -> str:
+    stages = plan.stages()
+    if name == "list":
+        return "\n".join(stages)
+    if name in FORMS:  # of all kernels
+        return "\n\n".join(f"--- {n}\n{text}" for n, text in stages.items() if n.startswith(f"{name}:"))
+    return stages[name]
+
+
+# ---- what to explain
+
+
+def _of_run(folder: str, types: Sequence[str]) -> Plan:
+    if folder.endswith(".py"):
+        raise ConfigError(f"explain: which function of {folder}? Name it: {folder}:FUNCTION.")
     if types:
         raise ConfigError(
             "explain: --arg is for functions of a file; a run's step has the arguments it was trained with."
         )
-    made = gpt.resume(folder, truncate=False)
-    return made.trainer.compiled, list(made.trainer.train_source.batch(0))
+    made = gpt.resume(Path(folder), truncate=False)
+    return made.trainer.compiled.plan(*made.trainer.train_source.batch(made.trainer.step))
 
 
-def _of_file(what: str, types: tuple[str, ...]) -> tuple[Compiled[..., Any], list[Any]]:
+def _of_file(what: str, types: Sequence[str]) -> Plan:
     path, _, name = what.rpartition(":")
     if not Path(path).is_file():
         raise ConfigError(f"explain: {path} does not exist. Give FILE.py:FUNCTION, or the folder of a run.")
+    with recorded_plans() as plans:
+        # First not as __main__: what a script guards with `if __name__ == "__main__"` may take long.
+        found = _run_file(path, "explained")
+        function = found.get(name)
+        arguments = [_argument(text) for text in types] or _example(found, name)
+        if callable(function) and arguments is not None:
+            return (function if isinstance(function, Compiled) else compile(function)).plan(*arguments)
+        plan = _compiled_there(function, plans, path, name)
+        if plan is None and "__main__" in Path(path).read_text(encoding="utf-8", errors="replace"):
+            found = _run_file(path, "__main__", lambda: _compiled_there(None, plans, path, name) is not None)
+            plan = _compiled_there(found.get(name), plans, path, name)
+    if plan is not None:
+        return plan
+    if callable(function) or callable(found.get(name)):
+        raise ConfigError(
+            f"explain: running {path} does not call {name} as a compiled function, so there are no shapes to compile "
+            f"it for. Give the types of its arguments (--arg f32[128,784] ...), or define `EXAMPLE = (x, y)` or "
+            f"`def example_args()` in the file."
+        )
+    names = sorted({p.origin.name for p in plans} | {n for n, v in found.items() if isinstance(v, Compiled)})
+    listed = f"Compiled functions there: {', '.join(names)}." if names else "It defines no compiled function."
+    raise ConfigError(f"explain: {path} has no function {name!r}. {listed}")
+
+
+def _compiled_there(function: Any, plans: Sequence[Plan], path: str, name: str) -> Plan | None:
+    """Return the last Plan of the function; functions inside others are found by their own name too."""
+    if isinstance(function, Compiled) and function.plans:
+        plans = function.plans
+    else:
+        here = Path(path).resolve()
+        local = [plan for plan in plans if Path(plan.origin.file).resolve() == here]
+        plans = [plan for plan in local if name in (plan.origin.name, plan.origin.name.rpartition(".")[2])]
+    return plans[-1] if plans else None
+
+
+def _run_file(path: str, run_name: str, enough: Any = lambda: False) -> dict[str, Any]:
+    """Return the names a file defines when it is run; stopping it is fine once there is `enough` to explain."""
+    arguments, folder = sys.argv[:], str(Path(path).resolve().parent)
+    sys.argv[:] = [path]
+    sys.path.insert(0, folder)
     try:
-        # Not as __main__: what a script guards with `if __name__ == "__main__"` is not run.
-        found = runpy.run_path(path, run_name="explained")
+        with contextlib.redirect_stdout(sys.stderr):
+            return runpy.run_path(path, run_name=run_name)
     except TreadleError:
         raise
+    except (SystemExit, KeyboardInterrupt) as stop:
+        if isinstance(stop, KeyboardInterrupt) and not enough():
+            raise
+        return {}
     except Exception as error:
         raise ConfigError(f"explain: running {path} failed: {type(error).__name__}: {error}.") from error
-    function = found.get(name)
-    if not callable(function):
-        names = sorted(n for n, v in found.items() if isinstance(v, Compiled))
-        listed = f"Compiled functions there: {', '.join(names)}." if names else "It defines no compiled function."
-        raise ConfigError(f"explain: {path} has no function {name!r}. {listed}")
-    return _compiled(function), [_argument(text) for text in types]
+    finally:
+        sys.argv[:] = arguments
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
 
 
-def _compiled(function: Any) -> Compiled[..., Any]:
-    return function if isinstance(function, Compiled) else compile(function)
+def _example(found: dict[str, Any], name: str) -> list[Any] | None:
+    """Return the arguments a file gives as an example, or None."""
+    for key in EXAMPLES:
+        example: Any = found.get(key)
+        if callable(example):
+            example = example()
+        if isinstance(example, dict):
+            example = example.get(name)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if example is not None:
+            return list(example) if isinstance(example, tuple | list) else [example]  # pyright: ignore
+    return None
 
 
 def _argument(text: str) -> np.ndarray[Any, Any]:

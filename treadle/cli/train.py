@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from treadle.core import ConfigError, config
@@ -102,61 +102,61 @@ def gpt(
 
 def _introduce(console: Console, made: GPTRun) -> None:
     size = sum(p.size for p in made.model.parameters())
-    text = made.corpus
+    text, settings = made.corpus, made.config.to_dict()
     where = "the Python standard library's sources" if not made.config.text else ", ".join(made.config.text)
     skipped = f", {len(text.skipped)} files that are not text left out" if text.skipped else ""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("text", f"{where}: {len(text.files)} files, {len(text.data) / 1e6:.1f} MB{skipped}")
-    table.add_row(
-        "model", f"GPT, {size / 1e6:.2f} M parameters, vocabulary of {made.vocabulary.size} {made.config.vocabulary}"
+    changed = [f"{name} {value}" for name, value in settings.items() if value != DEFAULTS.to_dict()[name]]
+    _table(
+        console,
+        ("text", f"{where}: {len(text.files)} files, {len(text.data) / 1e6:.1f} MB{skipped}"),
+        ("model", f"GPT, {size / 1e6:.2f} M parameters, vocabulary of {made.vocabulary.size} {made.config.vocabulary}"),
+        ("run", str(made.run.folder)),
+        ("settings", ", ".join(f"{name} {value}" for name, value in settings.items() if name != "text")),
+        *([("changed", ", ".join(changed))] if changed else []),
+        ("threads", str(config.threads)),
+        *([("resumed", f"starts at step {made.trainer.step}")] if made.trainer.step else []),
     )
-    table.add_row("run", str(made.run.folder))
-    defaults, now = DEFAULTS.to_dict(), made.config.to_dict()
-    shown = [f"{name} {now[name]}" for name in (f.name for f in dataclasses.fields(TrainConfig)) if name != "text"]
-    table.add_row("settings", ", ".join(shown))
-    if any(now[name] != defaults[name] for name in now):
-        table.add_row("changed", ", ".join(f"{name} {now[name]}" for name in now if now[name] != defaults[name]))
-    table.add_row(
-        "threads", f"{config.threads}" + (f", starts at step {made.trainer.step}" if made.trainer.step else "")
-    )
-    console.print(table, highlight=False)
 
 
 def _conclude(console: Console, made: GPTRun, outcome: Outcome, *, explained: bool) -> None:
     run = made.run
     made.trainer.draw_curve()
     if outcome.interrupted is not None:
-        console.print(
-            f"{outcome.interrupted}: stopped after step {outcome.step} of {outcome.steps or '?'} and saved. Go on "
-            "with:\n"
-            f"  treadle train gpt --resume {run.folder}",
-            highlight=False,
-            soft_wrap=True,
+        _table(
+            console,
+            (
+                outcome.interrupted,
+                f"stopped after step {outcome.step} of {outcome.steps or '?'} and saved. Go on with:",
+            ),
+            ("", f"treadle train gpt --resume {run.folder}"),
         )
-        return
+        sys.exit(128 + signal.Signals[outcome.interrupted])
     text = "".join(gpt_runs.sample(made.model, made.vocabulary, SAMPLE_PROMPT, SAMPLE_TOKENS, seed=made.config.seed))
     replace_text(run.sample, SAMPLE_PROMPT + text + "\n")
     console.rule("sample", align="left")
-    console.print(Text(SAMPLE_PROMPT, style="bold") + Text(text))
+    console.print(Text(SAMPLE_PROMPT, style="bold") + Text(text), soft_wrap=True)
     console.rule("result", align="left")
-    table = Table.grid(padding=(0, 2))
-    table.add_row(
-        "validation loss",
-        f"{outcome.validation:.4f} nats per token after {outcome.step} steps in {duration(outcome.seconds)}",
+    loss = f"{outcome.validation:.4f} nats per token after {outcome.step} steps in {duration(outcome.seconds)}"
+    _table(
+        console,
+        ("validation loss", loss),
+        ("run folder", str(run.folder)),
+        ("", f"{run.config.name}: the settings"),
+        ("", f"{run.metrics.name}: losses, one JSON line per step"),
+        ("", f"{run.checkpoint.name}: weights, optimiser and random state"),
+        ("", f"{run.curve.name}: the loss curve"),
+        ("", f"{run.sample.name}: the sample above"),
+        ("next", f"treadle sample {run.folder} --prompt 'class '"),
+        ("", f"treadle explain {run.folder}"),
     )
-    table.add_row("run folder", f"{run.folder}")
-    for path, what in (
-        (run.config, "the settings"),
-        (run.metrics, "losses, one JSON line per step"),
-        (run.checkpoint, "weights, optimiser and random state (safetensors)"),
-        (run.curve, "the loss curve"),
-        (run.sample, "the sample above"),
-    ):
-        table.add_row("", f"{path.name}  [dim]{what}[/dim]")
-    table.add_row("next", f"treadle sample {run.folder} --prompt 'class '")
-    table.add_row("", f"treadle explain {run.folder}")
-    console.print(table, highlight=False, soft_wrap=True)
     if explained:
         report = explain(made.trainer.compiled, *made.trainer.train_source.batch(0))
         console.rule("the compiled step", align="left")
         console.print(report.summary(), highlight=False)
+
+
+def _table(console: Console, *rows: tuple[str, str]) -> None:
+    """Print names and values; long values are not cut, so that paths and commands can be copied."""
+    width = max(len(name) for name, _ in rows) + 2
+    for name, value in rows:
+        console.print(Text(name.ljust(width), style="dim") + Text(value), soft_wrap=True)

@@ -6,7 +6,7 @@ affine in the loop variable becomes a plain vector load; any other becomes a gat
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary

@@ -16,7 +16,7 @@ def _flatten(tree: Any, leaves: list[Any]) -> Any:
     kind = tree.__class__
     if kind in (tuple, list) or (hasattr(kind, "_fields") and issubclass(kind, tuple)):
         return (kind, *[_flatten(item, leaves) for item in tree])
-    if kind == dict:
+    if kind is dict:
         return (dict, tuple(tree), *[_flatten(item, leaves) for item in tree.values()])
     if tree is None:
         return None

@@ -1,17 +1,18 @@
 """What the compiler made of a function, and what that costs: `explain`. Open `explanation.py` first."""
 
 from .decisions import DecisionReport
-from .explanation import Explanation, PassReport, explain
+from .explanation import Explanation, explain
 from .kernels import KernelReport
-from .memory import LiveBlock, MemoryReport
+from .memory import LiveBlocks, MemoryReport
 from .places import Place
+from .report import PassReport
 from .threads import ScheduleReport, ThreadReport
 
 __all__ = [
     "DecisionReport",
     "Explanation",
     "KernelReport",
-    "LiveBlock",
+    "LiveBlocks",
     "MemoryReport",
     "PassReport",
     "Place",

@@ -1,10 +1,7 @@
-"""`Explanation`: everything a Plan says of itself, predictions beside measurements. Print it, or take it as data."""
+"""`explain`: everything a Plan says of itself, predictions beside measurements. Print it, or take it as data."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,140 +12,28 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from treadle.core import ConfigError, config
 from treadle.jit import Compiled, Plan
 from treadle.jit.samples import sample_inputs
-from treadle.runtime import Machine, Profile, measure_machine, this_machine
+from treadle.runtime import Machine, measure_machine, this_machine
 
-from .decisions import DecisionReport, report_decisions
-from .kernels import KernelReport, report_kernels
-from .memory import MemoryReport, report_memory
+from .decisions import report_decisions
+from .kernels import report_kernels
+from .memory import report_memory
+from .report import PassReport, Report
 from .tables import render, summary
-from .threads import ScheduleReport, report_schedule
+from .threads import report_schedule
 from .timeline import chrome_trace
 
-FORMAT = 1  # of the JSON; a field that changes its meaning changes it, one that is added does not
 MEASURED_STEPS = 5
 LONG_STEP_NS = 2e8  # a step longer than this is measured once
 WIDTH = 130  # of `str`
 
 
-@dataclass(frozen=True)
-class PassReport:
-    """A pass, what it is for, and the nodes before and after; fusion's are kernels after it."""
-
-    name: str
-    doc: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What the compiler made of a program, and what that costs on this machine.
-
-    Attributes:
-        name: the compiled function's; empty for a Plan made otherwise.
-        num_threads: threads the plan may use.
-        cpu: the CPU it is compiled for.
-        inputs: types of the inputs, arguments first.
-        measured_on: what the measured steps ran on.
-        passes: what the graph went through.
-        kernels: those that take most of a step first.
-        decisions: of fusion: refused ones first, the largest values first.
-        memory: the arena and everything else in memory.
-        schedule: threads, waits, balance.
-        compile_seconds: by stage.
-        recompiles: why the function has more than one Plan.
-        machine: the roofline that predictions come from.
-        plan: what is explained.
-        profile: the measured steps.
-    """
-
-    name: str
-    num_threads: int
-    cpu: str
-    inputs: tuple[str, ...]
-    measured_on: str
-    passes: tuple[PassReport, ...]
-    kernels: tuple[KernelReport, ...]
-    decisions: tuple[DecisionReport, ...]
-    memory: MemoryReport
-    schedule: ScheduleReport
-    compile_seconds: dict[str, float]
-    recompiles: tuple[str, ...]
-    machine: Machine
-    plan: Plan
-    profile: Profile
-
-    @property
-    def flops(self) -> int:
-        """Arithmetic operations of a step."""
-        return sum(kernel.flops * len(kernel.calls) for kernel in self.kernels)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the kernels of a step read and write."""
-        return sum(kernel.nbytes * len(kernel.calls) for kernel in self.kernels)
-
-    @property
-    def measured_ns(self) -> float:
-        """The time of a step."""
-        return self.schedule.step_ns
-
-    @property
-    def predicted_ns(self) -> float:
-        """The least time of a step on the roofline: that of all kernels, the threads never waiting."""
-        spent = sum(kernel.predicted_ns * kernel.threads * len(kernel.calls) for kernel in self.kernels)
-        return spent / max(len(self.schedule.threads), 1)
-
-    @property
-    def refusals(self) -> tuple[DecisionReport, ...]:
-        """The decisions that keep values apart."""
-        return tuple(decision for decision in self.decisions if not decision.fused)
+@dataclass(frozen=True, repr=False)
+class Explanation(Report):
+    """A report that shows itself: `print(explanation)`, or print it with rich."""
 
     def summary(self) -> str:
         """Return the main figures in a dozen lines."""
         return summary(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data; see `FORMAT`. Times are nanoseconds where the name says so."""
-        levels = [
-            {"name": m.name, "capacity": None if m.capacity == float("inf") else m.capacity, "read": m.read, "copy": m.copy}
-            for m in self.machine.levels
-        ]
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "num_threads": self.num_threads,
-            "cpu": self.cpu,
-            "inputs": list(self.inputs),
-            "measured_on": self.measured_on,
-            "step": {
-                "measured_ns": self.measured_ns,
-                "predicted_ns": self.predicted_ns,
-                "flops": self.flops,
-                "nbytes": self.nbytes,
-            },
-            "passes": _plain(self.passes),
-            "kernels": _plain(self.kernels),
-            "decisions": _plain(self.decisions),
-            "memory": _plain(self.memory),
-            "schedule": _plain(self.schedule),
-            "compile_seconds": dict(self.compile_seconds),
-            "recompiles": list(self.recompiles),
-            "machine": {
-                "cpu": self.machine.cpu,
-                "num_threads": self.machine.num_threads,
-                "measured": self.machine.measured,
-                "flops_per_second": [figure.value for figure in self.machine.flops],
-                "levels": [
-                    {**level, "read": [f.value for f in level["read"]], "copy": [f.value for f in level["copy"]]}
-                    for level in levels
-                ],
-            },
-        }
-
-    def to_json(self) -> str:
-        """Return everything as JSON."""
-        return json.dumps(self.to_dict(), indent=2)
 
     def write_timeline(self, path: str | Path) -> None:
         """Write one measured step, all threads, as a Chrome trace: open it in Perfetto or chrome://tracing."""
@@ -160,13 +45,13 @@ class Explanation:
             ) from None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from render(self)
+        yield from render(self, options.max_width)
 
     def __str__(self) -> str:
         console = Console(file=StringIO(), width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
         with console.capture() as captured:
             console.print(self)
-        return captured.get()
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.name or 'a plan'}: {len(self.kernels)} kernels; print it>"
@@ -219,24 +104,9 @@ def _passes(plan: Plan) -> tuple[PassReport, ...]:
 
 
 def _measured_on(plan: Plan, steps: int) -> str:
-    held = plan.origin.holds()
     types = [n.type for n in plan.graph.inputs]
-    made_up = sample_inputs(types, held, set())[1]
-    data = "the data its inputs hold"
+    made_up = sample_inputs(types, plan.origin.holds(), set())[1]
+    data = "the data of the inputs"
     if made_up:
-        data = f"made-up numbers for {made_up} of {len(types)} inputs" + (", its state for the others" if any_held(held) else "")
-    return f"{steps} step{'s' if steps > 1 else ''} on {data}; state was copied, so nothing changed"
-
-
-def any_held(held: Sequence[Any]) -> bool:
-    """Whether any input's data is known."""
-    return any(array is not None for array in held)
-
-
-def _plain(value: Any) -> Any:
-    """Return frozen records as dictionaries and lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+        data = f"made-up numbers for {made_up} of {len(types)} inputs, whose data is not at hand"
+    return f"{steps} step{'s' if steps > 1 else ''} on {data}; state is copied first, so nothing changes"

@@ -5,31 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from treadle.ir import Node
-from treadle.jit import Plan
+from treadle.jit import Plan, named_kernels
+from treadle.runtime import Block
 
 from .kernels import value_sources
 from .places import Place, places_of
 
 
 @dataclass(frozen=True)
-class LiveBlock:
-    """A block of the arena at the moment of most need.
+class LiveBlocks:
+    """Blocks of the arena at the moment of most need, those of equal layers together.
 
     Attributes:
-        name: the block's.
-        values: types of the values that live in it, one after the other.
-        nbytes: its size.
-        made_by: the kernel that writes it first.
-        first: number of that kernel's call.
-        last: number of the last call that reads it.
-        places: the user's lines of its values.
+        count: how many.
+        nbytes: what they take, all together.
+        values: types of the values that live in each, one after the other.
+        made_by: the kernel that writes them first.
+        calls: numbers of that kernel's calls.
+        last: number of the last call that reads any of them.
+        places: the user's lines of their values.
     """
 
-    name: str
-    values: tuple[str, ...]
+    count: int
     nbytes: int
+    values: tuple[str, ...]
     made_by: str
-    first: int
+    calls: tuple[int, ...]
     last: int
     places: tuple[Place, ...]
 
@@ -58,7 +59,7 @@ class MemoryReport:
     without_reuse: int
     peak_call: int
     peak_kernel: str
-    live: tuple[LiveBlock, ...]
+    live: tuple[LiveBlocks, ...]
     arguments: int
     state: int
     results: int
@@ -68,23 +69,6 @@ class MemoryReport:
 def report_memory(plan: Plan) -> MemoryReport:
     """Return the memory of a plan."""
     arena = plan.arena
-    values: dict[str, list[Node]] = {}
-    for value, block in plan.block.items():
-        values.setdefault(block, []).append(value)
-    alive = set(arena.live_at_peak)
-    live = [
-        LiveBlock(
-            block.name,
-            tuple(dict.fromkeys(repr(v.type) for v in values[block.name])),
-            block.nbytes,
-            plan.steps[block.first].kernel.name,
-            block.first,
-            block.last,
-            places_of(source for v in values[block.name] for source in value_sources(plan, v)),
-        )
-        for block in arena.blocks
-        if block.name in alive
-    ]
     inputs, outputs = plan.graph.inputs, plan.graph.outputs
     state = set(plan.state.values())
     return MemoryReport(
@@ -94,9 +78,38 @@ def report_memory(plan: Plan) -> MemoryReport:
         sum(block.nbytes for block in arena.blocks),
         arena.peak_kernel,
         plan.steps[arena.peak_kernel].kernel.name if plan.steps else "",
-        tuple(sorted(live, key=lambda block: (-block.nbytes, block.first))),
+        _live(plan),
         sum(n.type.nbytes for k, n in enumerate(inputs) if k not in state),
         sum(inputs[k].type.nbytes for k in state),
         sum(n.type.nbytes for k, n in enumerate(outputs) if k not in plan.state and k not in plan.shared),
         plan.program.scratch_nbytes,
     )
+
+
+def _live(plan: Plan) -> tuple[LiveBlocks, ...]:
+    """Return what forces the lower bound."""
+    values: dict[str, list[Node]] = {}
+    for value, block in plan.block.items():
+        values.setdefault(block, []).append(value)
+    alive = set(plan.arena.live_at_peak)
+    names = {step.kernel.symbol: name for name, step in named_kernels(plan.steps).items()}
+    groups: dict[tuple[str, tuple[str, ...]], list[Block]] = {}
+    for block in plan.arena.blocks:
+        if block.name in alive:
+            types = tuple(dict.fromkeys(repr(v.type) for v in values[block.name]))
+            groups.setdefault((names[plan.steps[block.first].kernel.symbol], types), []).append(block)
+    found: list[LiveBlocks] = []
+    for (made_by, types), blocks in groups.items():
+        inside = [v for block in blocks for v in values[block.name]]
+        found.append(
+            LiveBlocks(
+                len(blocks),
+                sum(block.nbytes for block in blocks),
+                types,
+                made_by,
+                tuple(sorted({block.first for block in blocks})),
+                max(block.last for block in blocks),
+                places_of(source for v in inside for source in value_sources(plan, v)),
+            )
+        )
+    return tuple(sorted(found, key=lambda blocks: (-blocks.nbytes, blocks.calls)))

@@ -53,8 +53,9 @@ def layers(names: Iterable[str]) -> tuple[str, ...]:
         )
     out: list[str] = []
     for shape, numbers in shapes.items():
-        columns = iter([sorted(set(column)) for column in zip(*numbers, strict=True)])
-        out.append(re.sub(r"\*", lambda _: _ranges(next(columns)), shape))
+        columns = [sorted(set(column)) for column in zip(*numbers, strict=True)]
+        fixed = shape.split("*")
+        out.append("".join([fixed[0], *[_ranges(c) + f for c, f in zip(columns, fixed[1:], strict=True)]]))
     return tuple(out)
 
 

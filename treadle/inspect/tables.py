@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from treadle.runtime import Machine
+
 from .decisions import DecisionReport
 from .kernels import KernelReport
 from .places import Place
-
-if TYPE_CHECKING:
-    from .explanation import Explanation
+from .report import Report
 
 MOST_PLACES = 4  # lines shown of one kernel
 MOST_DECISIONS = 24  # refusals shown; all are in the JSON
 MOST_LIVE = 12
+WIDE = 105  # columns of a terminal from which kernels are a table
+SHORT_NS = 100  # a ratio says nothing of a kernel as short as taking its time
 TOP = 5  # kernels in the summary
 
 
-def render(e: Explanation) -> Iterator[RenderableType]:
-    """Yield the parts of the report in reading order."""
+def render(e: Report, width: int) -> Iterator[RenderableType]:
+    """Yield the parts of the report in reading order, for a terminal of `width` columns."""
     title = f"{e.name or 'plan'} on {e.num_threads} thread{'s' if e.num_threads > 1 else ''}, {e.cpu}"
     yield Text(title, style="bold")
     yield Text(f"inputs: {_some(e.inputs, 6)}")
     yield Text(_time_line(e))
     yield Text(f"measured: {e.measured_on}", style="dim")
     yield from _section("passes", _passes(e))
-    yield from _section("kernels", _kernels(e))
+    yield from _section("kernels", *([_kernels(e)] if width >= WIDE else _kernel_list(e)))
     note = (
-        "Per call. least: the time the measured roofline of this machine allows, max(flops / peak, bytes / bandwidth), on "
-        "the call's threads; limit: which of the two, with the level of memory that holds the call's bytes; "
-        "ratio: measured over least."
+        "Times are per call. least: what the roofline of this machine allows on the call's threads, max(flops / peak, "
+        "bytes / bandwidth); limit: which of the two it is, with the memory that the call's bytes fit in; ratio: "
+        f"measured over least. The roofline, {'measured' if e.machine.measured else 'assumed'}: {_roofline(e.machine)}."
     )
     yield Padding(Text(note, style="dim"), (0, 2))
-    yield Padding(Text(str(e.machine), style="dim"), (0, 2))
     yield from _section("fusion", *_fusion(e))
     yield from _section("memory", *_memory(e))
     yield from _section("threads", *_threads(e))
@@ -48,7 +48,7 @@ def render(e: Explanation) -> Iterator[RenderableType]:
         yield from _section(f"compiled {len(e.recompiles) + 1} times", Text(reasons))
 
 
-def summary(e: Explanation) -> str:
+def summary(e: Report) -> str:
     """Return the main figures in a dozen lines."""
     calls = sum(len(k.calls) for k in e.kernels)
     lines = [
@@ -63,12 +63,19 @@ def summary(e: Explanation) -> str:
     ]
     for k, kernel in enumerate(e.kernels[:TOP]):
         head = "kernels" if k == 0 else ""
-        where = f"  {kernel.places[0]}" if kernel.places else ""
+        where = f"  {_shortest(kernel.places)}" if kernel.places else ""
         lines.append(
             f"{head:9} {kernel.share:4.0%} {len(kernel.calls):3}x {kernel.name}: {duration(kernel.measured_ns)}, "
             f"{kernel.ratio:.2f} of least{where}"
         )
     return "\n".join(lines)
+
+
+def _shortest(places: Sequence[Place]) -> str:
+    """Return the line that says most: one in a module, with its first module, before those of an optimiser."""
+    place = next((p for p in places if p.modules), places[0])
+    where = f"{place.file.rpartition('/')[2]}:{place.line}"
+    return f"{where} in {place.modules[0]}" if place.modules else where
 
 
 # ---- parts
@@ -90,45 +97,71 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _passes(e: Explanation) -> Table:
+def _roofline(machine: Machine) -> str:
+    """Return the rates with one thread and with all."""
+    one, every = (figure.value / 1e9 for figure in machine.flops)
+    parts = [f"{one:.0f} GFLOP/s on 1 thread, {every:.0f} on {machine.num_threads}"]
+    for level in machine.levels:
+        one, every = (figure.value / 1e9 for figure in level.copy)
+        parts.append(f"{level.name} {one:.0f} and {every:.0f} GB/s")
+    return "; ".join(parts)
+
+
+def _passes(e: Report) -> Table:
     table = _table("pass", ">nodes before", ">after", "")
     for step in e.passes:
         table.add_row(step.name, f"{step.before}", f"{step.after}", Text(step.doc, style="dim"))
     return table
 
 
-def _kernels(e: Explanation) -> Table:
+def _kernels(e: Report) -> Table:
     table = _table(">share", ">calls", "kernel", ">FLOP", ">B", ">FLOP/B", "limit", ">least", ">measured", ">ratio")
     for kernel in e.kernels:
         table.add_row(
             f"{kernel.share:.1%}",
             f"{len(kernel.calls)}",
-            _kernel(kernel),
+            Text(kernel.name, style="bold").append_text(_about(kernel)),
             count(kernel.flops),
             count(kernel.nbytes),
             f"{kernel.intensity:.1f}",
             kernel.limit,
             duration(kernel.predicted_ns),
             duration(kernel.measured_ns),
-            f"{kernel.ratio:.2f}",
+            _ratio(kernel),
         )
     return table
 
 
-def _kernel(kernel: KernelReport) -> Text:
-    text = Text(kernel.name, style="bold")
-    text.append(f"\n{_some(kernel.reads, 4)} -> {_some(kernel.makes, 3)}", style="not bold")
+def _kernel_list(e: Report) -> Iterator[RenderableType]:
+    """Yield what the table says, kernel by kernel."""
+    for kernel in e.kernels:
+        yield Text(f"{kernel.share:5.1%} {len(kernel.calls):3}x ").append(kernel.name, style="bold")
+        figures = (
+            f"{count(kernel.flops)}FLOP, {count(kernel.nbytes)}B, {kernel.intensity:.1f} FLOP/B; "
+            f"least {duration(kernel.predicted_ns)} ({kernel.limit}), measured {duration(kernel.measured_ns)}, "
+            f"ratio {_ratio(kernel)}"
+        )
+        yield Padding(Text(figures).append_text(_about(kernel)), (0, 0, 0, 6))
+
+
+def _ratio(kernel: KernelReport) -> str:
+    return f"{kernel.ratio:.2f}" if kernel.predicted_ns >= SHORT_NS else "-"
+
+
+def _about(kernel: KernelReport) -> Text:
+    """Return lines for the types of a kernel's operands and results, and for the user's lines."""
+    text = Text(f"\n{_some(kernel.reads, 4)} -> {_some(kernel.makes, 3)}", style="not bold")
     for place in kernel.places[:MOST_PLACES]:
-        text.append(f"\n{place}", style="not bold dim")
+        text.append(f"\n{place}", style="dim")
     more = len(kernel.places) - MOST_PLACES
     if more > 0:
-        text.append(f"\nand {more} more lines", style="not bold dim")
+        text.append(f"\nand {more} more lines", style="dim")
     if not kernel.places:
-        text.append("\nno user line", style="not bold dim")
+        text.append("\nno user line", style="dim")
     return text
 
 
-def _fusion(e: Explanation) -> Iterator[RenderableType]:
+def _fusion(e: Report) -> Iterator[RenderableType]:
     yield Text(_fusion_line(e))
     joined: dict[str, int] = {}
     for decision in e.decisions:
@@ -146,7 +179,8 @@ def _fusion(e: Explanation) -> Iterator[RenderableType]:
             table.add_row(f"{decision.count}", count(decision.nbytes), *_ends(decision), decision.reason)
         yield table
         if len(refusals) > MOST_DECISIONS:
-            yield Text(f"and {len(refusals) - MOST_DECISIONS} more of smaller values (all are in the JSON)", style="dim")
+            more = len(refusals) - MOST_DECISIONS
+            yield Text(f"and {more} more of smaller values (all are in the JSON)", style="dim")
 
 
 def _ends(decision: DecisionReport) -> tuple[Text, Text]:
@@ -163,7 +197,7 @@ def _end(what: str, places: Sequence[Place]) -> Text:
     return text
 
 
-def _memory(e: Explanation) -> Iterator[RenderableType]:
+def _memory(e: Report) -> Iterator[RenderableType]:
     memory = e.memory
     yield Text(_memory_line(e))
     if memory.peak:
@@ -171,19 +205,21 @@ def _memory(e: Explanation) -> Iterator[RenderableType]:
             f"{memory.num_blocks} temporaries would take {count(memory.without_reuse)}B side by side. "
             f"Alive at the peak, call {memory.peak_call} ({memory.peak_kernel}):"
         )
-        table = _table(">B", "value", ">calls", "made by")
-        for block in memory.live[:MOST_LIVE]:
-            made = Text(block.made_by)
-            for place in block.places[:2]:
+        table = _table(">values", ">B", "type", ">calls", "made by")
+        for blocks in memory.live[:MOST_LIVE]:
+            made = Text(blocks.made_by)
+            for place in blocks.places[:2]:
                 made.append(f"\n{place}", style="dim")
-            table.add_row(count(block.nbytes), _some(block.values, 2), f"{block.first} to {block.last}", made)
+            calls = f"{blocks.calls[0]} to {blocks.last}"
+            table.add_row(f"{blocks.count}", count(blocks.nbytes), _some(blocks.values, 2), calls, made)
         yield table
         rest = memory.live[MOST_LIVE:]
         if rest:
-            yield Text(f"and {len(rest)} more of {count(sum(b.nbytes for b in rest))}B", style="dim")
+            number = sum(blocks.count for blocks in rest)
+            yield Text(f"and {number} more of {count(sum(b.nbytes for b in rest))}B", style="dim")
 
 
-def _threads(e: Explanation) -> Iterator[RenderableType]:
+def _threads(e: Report) -> Iterator[RenderableType]:
     yield Text(_thread_line(e))
     table = _table(">thread", ">pieces", ">waits", ">in kernels", ">waiting")
     for k, thread in enumerate(e.schedule.threads):
@@ -192,14 +228,14 @@ def _threads(e: Explanation) -> Iterator[RenderableType]:
     yield table
 
 
-def _compile_time(e: Explanation) -> RenderableType:
+def _compile_time(e: Report) -> RenderableType:
     return Text(_compile_line(e))
 
 
 # ---- lines that the summary shares
 
 
-def _time_line(e: Explanation) -> str:
+def _time_line(e: Report) -> str:
     rate = e.flops / e.measured_ns if e.measured_ns else 0.0
     ratio = e.measured_ns / e.predicted_ns if e.predicted_ns else 0.0
     return (
@@ -208,7 +244,7 @@ def _time_line(e: Explanation) -> str:
     )
 
 
-def _thread_line(e: Explanation) -> str:
+def _thread_line(e: Report) -> str:
     s = e.schedule
     waits = sum(thread.waits for thread in s.threads)
     idle = f"; {s.idle} not used: too little work to share" if s.idle else ""
@@ -218,13 +254,13 @@ def _thread_line(e: Explanation) -> str:
     )
 
 
-def _pass_line(e: Explanation) -> str:
+def _pass_line(e: Report) -> str:
     first, *others = e.passes
     steps = [f"{first.name} {first.after}", *[f"{step.name} {step.after}" for step in others]]
     return " -> ".join(steps) + " kernels"
 
 
-def _fusion_line(e: Explanation) -> str:
+def _fusion_line(e: Report) -> str:
     joined = sum(decision.count for decision in e.decisions if decision.fused)
     refusals = e.refusals
     text = f"{joined} joined, {sum(decision.count for decision in refusals)} refused"
@@ -234,7 +270,7 @@ def _fusion_line(e: Explanation) -> str:
     return text
 
 
-def _memory_line(e: Explanation) -> str:
+def _memory_line(e: Report) -> str:
     m = e.memory
     over = f" ({m.lower_bound / m.peak:.0%} of it needed at once)" if m.peak else ""
     scratch = f", scratch {count(m.scratch)}B a thread" if m.scratch else ""
@@ -244,7 +280,7 @@ def _memory_line(e: Explanation) -> str:
     )
 
 
-def _compile_line(e: Explanation) -> str:
+def _compile_line(e: Report) -> str:
     total = sum(e.compile_seconds.values())
     stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in e.compile_seconds.items())
     return f"{total:.2f} s: {stages}"
@@ -274,7 +310,8 @@ def duration(nanoseconds: float) -> str:
     for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if nanoseconds >= size:
             value = nanoseconds / size
-            return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+            digits = 2 if value < 10 else 1 if value < 100 else 0
+            return f"{value:.{digits}f} {unit}"
     return f"{nanoseconds:.0f} ns"
 
 

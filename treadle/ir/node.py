@@ -119,8 +119,7 @@ class Op:
         key = (self.name, self, *args)  # ops of different kinds may share a hash
         node = _interned.get(key)
         if node is None:
-            node = _make(self, args)
-            _interned[key] = node
+            node = _interned.setdefault(key, _make(self, args))  # another thread may have been first
         return node
 
     def params(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 
 from treadle.ir import Graph, Node, Source
 from treadle.ops.indexing import Check, Checked
@@ -21,7 +21,7 @@ class Checks:
         self.plan = Plan(Graph(graph.inputs, tuple(outputs)))
 
     def run(self, slots: MutableSequence[int]) -> None:
-        """Check the values at the addresses the program is about to run on; raise IndexRangeError naming the culprit."""
+        """Check the values at the addresses the program is to run on; raise IndexRangeError naming the culprit."""
         own = self.plan.slots
         for k in range(self.plan.num_inputs):
             own[k] = slots[k]
@@ -34,10 +34,10 @@ class Checks:
                 raise error
 
 
-def checks_of(graph: Graph) -> Checks | None:
-    """Return the checks of all ops of a graph, or None if there are none."""
+def checks_of(graph: Graph, wanted: Callable[[Node], bool] = lambda _: True) -> Checks | None:
+    """Return the checks of all ops of a graph that `wanted` holds for, or None if there are none."""
     found: list[tuple[Check, Source | None]] = []
     for node in graph.nodes():
-        if isinstance(node.op, Checked):
+        if isinstance(node.op, Checked) and wanted(node):
             found += [(check, node.source) for check in node.op.checks(*node.args)]
     return Checks(graph, found) if found else None

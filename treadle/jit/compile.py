@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from types import MethodType
+from typing import Any, Generic, ParamSpec, TypeGuard, TypeVar, overload
 
 import numpy as np
 
-from treadle.codegen.target import host
 from treadle.core import LEAF, TraceError, Type, config, flatten, from_numpy, unflatten
-from treadle.ir import Graph, Node
 from treadle.tensor import Cell, Tensor, state
-from treadle.tensor.realize import Data, Handle, aligned_copy, leaf, lift
+from treadle.tensor.realize import Data, Handle, aligned_copy, leaf
 from treadle.tensor.value import Maker, realized
 
 from .checks import Checks, checks_of
@@ -66,14 +66,16 @@ class Entry:
         for guard in self.guards:
             if not guard.holds():
                 return False
-        for use, _ in self.cell_slots:
-            if use.cell._tensor._node.type != use.input.type:  # pyright: ignore[reportPrivateUsage]
+        for (use, _), bound in zip(self.cell_slots, self.bound, strict=True):
+            held = use.cell.held
+            if held is not bound and (held.node.type != use.input.type or held.requires_grad != use.requires_grad):
                 return False
         for use in self.trace.grads:
             if use.local:
                 continue
-            grad = use.owner._grad
-            if (grad is None) != (use.input is None) or (grad is not None and grad._node.type != use.input.type):
+            grad = use.owner.collected
+            now = None if grad is None else grad.node.type
+            if now != (None if use.input is None else use.input.type):
                 return False
         return True
 
@@ -82,10 +84,10 @@ class Entry:
         held: list[Array | None] = [None] * self.plan.num_inputs
         held[: len(self.arguments)] = self.arguments
         for use, number in self.cell_slots:
-            held[number] = _handle(use.cell._tensor).array  # pyright: ignore[reportPrivateUsage]
+            held[number] = _handle(use.cell.held).array
         for use, number in self.grad_slots:
-            if use.owner._grad is not None:
-                held[number] = _handle(use.owner._grad).array
+            if use.owner.collected is not None:
+                held[number] = _handle(use.owner.collected).array
         first = self.plan.num_inputs - len(self.trace.constants)
         held[first:] = [handle.array for _, handle in self.trace.constants]
         return held
@@ -96,6 +98,10 @@ class Entry:
             if not guard.holds():
                 now = getattr(guard.owner, guard.attribute)
                 return f"{type(guard.owner).__name__}.{guard.attribute} was {guard.value!r} and is {now!r}"
+        for use in self.cells:
+            held = use.cell.held
+            if held.requires_grad != use.requires_grad:
+                return f"requires_grad of a {type(use.cell).__name__} {held.node.type!r} is now {held.requires_grad}"
         return "a cell or gradient has another type than before"
 
     def run(self, addresses: list[int], keep: object) -> Any:
@@ -106,18 +112,18 @@ class Entry:
             slots[k] = address
         self.bind_cells()
         for use, number in self.grad_slots:
-            slots[number] = _handle(use.owner._grad).address
+            slots[number] = _handle(use.owner.collected).address
         if self.checks is not None:
             self.checks.run(slots)
         outputs = plan.run_memory()
         del keep
         types = plan.out_types
         for owner, number in self.grad_outputs:
-            owner._grad = None if number is None else _tensor(outputs[number], types[number])
+            owner.collected = None if number is None else _tensor(outputs, types, number)
         if self.trace.structure == LEAF:
             is_tensor, what = self.trace.leaves[0]
-            return _tensor(outputs[what], types[what]) if is_tensor else what
-        leaves = [_tensor(outputs[what], types[what]) if is_tensor else what for is_tensor, what in self.trace.leaves]
+            return _tensor(outputs, types, what) if is_tensor else what
+        leaves = [_tensor(outputs, types, what) if is_tensor else what for is_tensor, what in self.trace.leaves]
         return unflatten(self.trace.structure, leaves)
 
     def bind_cells(self) -> None:
@@ -125,20 +131,20 @@ class Entry:
         slots, bound = self.plan.slots, self.bound
         for k, (use, number) in enumerate(self.cell_slots):
             cell = use.cell
-            if cell._lent or bound[k] is None or cell._tensor is not bound[k]:  # pyright: ignore
+            if cell.lent or bound[k] is None or cell.held is not bound[k]:
                 slots[number] = self.own(use).address
-                bound[k] = cell._tensor  # pyright: ignore
+                bound[k] = cell.held
 
     def own(self, use: CellUse) -> Handle:
         """Return a cell's memory; a private copy if the plan writes to it and someone else may hold it."""
         cell = use.cell
-        handle = _handle(cell._tensor)  # pyright: ignore[reportPrivateUsage]
-        if id(use) in self.written and cell._lent:  # pyright: ignore[reportPrivateUsage]
+        handle = _handle(cell.held)
+        if id(use) in self.written and cell.lent:
             handle = Handle(aligned_copy(handle.array))
             tensor = cell.reads(leaf(handle))
             tensor.depth = 0
-            cell._tensor = tensor  # pyright: ignore[reportPrivateUsage]
-            cell._lent = False  # pyright: ignore[reportPrivateUsage]
+            cell.held = tensor
+            cell.lent = False
         return handle
 
 
@@ -161,11 +167,20 @@ class Compiled(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if state.trace is not None:
             return self.function(*args, **kwargs)
-        entry, addresses, keep = self._prepare(args, kwargs)
-        return entry.run(addresses, keep)
+        try:
+            entry, addresses, keep = self._prepare(args, kwargs)
+        except _RequiresGrad:  # whoever differentiates what comes out needs to know how it was computed
+            return self.function(*args, **kwargs)
+        with entry.plan.lock:
+            return entry.run(addresses, keep)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else MethodType(self, instance)
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The Plans made so far."""
+        return [entry.plan for entries in self._entries.values() for entry in entries]
 
     def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
         """Return the Plan for these arguments, compiling it if there is none; nothing is run."""
@@ -184,8 +199,10 @@ class Compiled(Generic[P, R]):
         keep: list[Any] = []
         nested = bool(kwargs)
         for arg in args:
-            kind = type(arg)
+            kind = arg.__class__
             if kind is Tensor:
+                if arg.requires_grad and state.grad_enabled:
+                    raise _RequiresGrad
                 op = arg.node.op
                 handle = op.handle if type(op) is Data else _handle(arg)
                 key.append(handle.type)
@@ -194,7 +211,7 @@ class Compiled(Generic[P, R]):
             elif kind is np.ndarray:
                 self._array(arg, key, addresses, keep)
             elif kind in STATIC:
-                key.append((kind, arg))
+                key.append((kind, arg) if kind is not float else _exactly(arg))
             else:
                 nested = True
                 break
@@ -219,19 +236,22 @@ class Compiled(Generic[P, R]):
             leaf = leaf.read()
         if isinstance(leaf, Tensor):
             self._tensor(leaf, key, addresses, keep)
-        elif isinstance(leaf, np.ndarray | np.generic):
+        elif _is_array(leaf):
             self._array(np.asarray(leaf), key, addresses, keep)
         else:
             try:
                 hash(leaf)
             except TypeError:
                 raise TraceError(
-                    f"compile: argument {leaf!r} of {self._name} is neither a tensor, an array nor hashable, so there is no way "
-                    f"to tell whether it changed. Pass tensors, arrays, numbers, strings, or nested tuples, lists and dicts of them."
+                    f"compile: argument {leaf!r} of {self._name} is neither a tensor, an array nor hashable, so there "
+                    "is no way to tell whether it changed. Pass tensors, arrays, numbers, strings, or nested tuples, "
+                    "lists and dicts of them."
                 ) from None
-            key.append((type(leaf), leaf))
+            key.append((type(leaf), leaf) if type(leaf) is not float else _exactly(leaf))
 
     def _tensor(self, arg: Tensor, key: list[Any], addresses: list[int], keep: list[Any]) -> None:
+        if arg.requires_grad and state.grad_enabled:
+            raise _RequiresGrad
         handle = _handle(arg)
         key.append(handle.type)
         addresses.append(handle.address)
@@ -240,7 +260,7 @@ class Compiled(Generic[P, R]):
     def _array(self, arg: Array, key: list[Any], addresses: list[int], keep: list[Any]) -> None:
         if not arg.flags.c_contiguous or not arg.dtype.isnative:
             arg = np.ascontiguousarray(arg, arg.dtype.newbyteorder("="))
-        key.append((arg.dtype, arg.shape))
+        key.append(_types.get((arg.dtype, arg.shape)) or _type(arg))
         addresses.append(arg.__array_interface__["data"][0])
         keep.append(arg)
 
@@ -278,7 +298,7 @@ class Compiled(Generic[P, R]):
     def _reason(self, key: tuple[Any, ...], similar: list[Entry] | None) -> str:
         if similar:
             return similar[-1].changed()
-        last = self._last or ()
+        last: tuple[Any, ...] = self._last or ()
         if key[0] != last[0]:
             return f"threads and cpu were {last[0]} and are {key[0]}"
         if len(key) != len(last):
@@ -291,8 +311,8 @@ class Compiled(Generic[P, R]):
         self.reasons.append(reason)
         if len(self.reasons) == MANY_RECOMPILES:
             warnings.warn(
-                f"compile: {self._name} was compiled {self.num_compiles + 1} times; last because {reason}. Pass numbers that change "
-                f"as 0-d arrays, and pad shapes that change to a few sizes.",
+                f"compile: {self._name} was compiled {self.num_compiles + 1} times; last because {reason}. Pass "
+                "numbers that change as 0-d arrays, and pad shapes that change to a few sizes.",
                 stacklevel=4,
             )
 
@@ -320,7 +340,7 @@ def _arrays(arguments: Any) -> list[Array]:
     return [
         _handle(leaf).array if isinstance(leaf, Tensor) else np.asarray(leaf)
         for leaf in leaves
-        if isinstance(leaf, Tensor | np.ndarray | np.generic)
+        if isinstance(leaf, Tensor) or _is_array(leaf)
     ]
 
 
@@ -329,12 +349,36 @@ def _file(function: Callable[..., Any]) -> str:
     return code.co_filename if code is not None else ""
 
 
+class _RequiresGrad(Exception):
+    """An argument takes part in gradients that are taken outside of the compiled function."""
+
+
+_types: dict[tuple[Any, tuple[int, ...]], Type] = {}
+
+
+def _type(array: Array) -> Type:
+    """Return the type of an array, and remember it: looking it up costs less than making it."""
+    if len(_types) > 4096:
+        _types.clear()
+    made = _types[array.dtype, array.shape] = Type(from_numpy(array.dtype), array.shape)
+    return made
+
+
+def _exactly(value: float) -> tuple[Any, ...]:
+    """Return what tells a float from all others: -0.0 equals 0.0, and NaN not even itself."""
+    return (float, value) if value and not math.isnan(value) else (float, repr(value))
+
+
+def _is_array(leaf: Any) -> TypeGuard[Array]:
+    return isinstance(leaf, np.ndarray | np.generic)
+
+
 def _stand_in(leaf: Any, tracer: Tracer) -> Any:
     if isinstance(leaf, Cell):
         leaf = leaf.read()
     if isinstance(leaf, Tensor):
         return Maker.new(tracer.new_input(leaf.node.type), 1, False)
-    if isinstance(leaf, np.ndarray | np.generic):
+    if _is_array(leaf):
         array = np.asarray(leaf)
         dtype = array.dtype.newbyteorder("=")
         return Maker.new(tracer.new_input(Type(from_numpy(dtype), array.shape)), 1, False)
@@ -342,9 +386,7 @@ def _stand_in(leaf: Any, tracer: Tracer) -> Any:
 
 
 def _shown(part: Any) -> str:
-    if isinstance(part, tuple) and len(part) == 2 and isinstance(part[1], tuple):
-        return repr(Type(from_numpy(part[0]), part[1]))
-    return repr(part[1]) if isinstance(part, tuple) and len(part) == 2 else repr(part)
+    return repr(part[1]) if part.__class__ is tuple and len(part) == 2 else repr(part)
 
 
 def _handle(tensor: Tensor) -> Handle:
@@ -352,19 +394,19 @@ def _handle(tensor: Tensor) -> Handle:
     return handle if handle is not None else realized(tensor)[0]
 
 
-def _tensor(memory: Any, type: Type) -> Tensor:
-    return Tensor.of(leaf(Handle.of(memory, type)), 0, False)
+def _tensor(outputs: list[Any], types: list[Type], number: int) -> Tensor:
+    return Tensor.of(leaf(Handle.of(outputs[number], types[number])), 0, False)
 
 
 @overload
 def compile(function: Callable[P, R]) -> Compiled[P, R]: ...
 @overload
 def compile() -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
-def compile(function: Callable[..., Any] | None = None) -> Any:  # noqa: A001  (PyTorch's name)
+def compile(function: Callable[..., Any] | None = None) -> Any:
     """Return a version of `function` that runs as one native program per call.
 
     Arguments may be tensors, NumPy arrays (read in place), numbers, strings and nested containers of them. The function
-    is run once in Python for every new combination of shapes, dtypes and other values; after that only native code runs.
+    is run once in Python for every new combination of shapes, dtypes and other values, then only as native code.
     Parameters and buffers it reads are inputs, those it assigns are updated in place.
 
     A `.grad` that the function clears before anything else (`zero_grad()`) is scratch: it is None again afterwards.
@@ -377,20 +419,3 @@ def compile(function: Callable[..., Any] | None = None) -> Any:  # noqa: A001  (
     5.0
     """
     return compile if function is None else Compiled(function)
-
-
-def execute(nodes: list[Node]) -> list[Array]:
-    """Compute nodes whose leaves are known data: the executor of eager code. Equal programs share one Plan."""
-    lifted = lift(nodes)
-    plan, checks = _eager_plan(lifted.graph, config.threads, host())
-    slots = plan.slots
-    for k, array in enumerate(lifted.arrays):
-        slots[k] = array.__array_interface__["data"][0]
-    if checks is not None:
-        checks.run(slots)
-    return plan.run_bound()
-
-
-@functools.lru_cache(maxsize=1024)
-def _eager_plan(graph: Graph, _threads: int, _target: object) -> tuple[Plan, Checks | None]:
-    return Plan(graph), checks_of(graph)

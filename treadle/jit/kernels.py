@@ -88,10 +88,17 @@ def _loops(body: Graph, target: Target) -> Kernel:
 def _scatter(body: Graph, target: Target) -> Kernel:
     schedule = schedule_scatter(body, target)
     nest = schedule.nest
-    emit = partial(emit_nest, nest)
-    count = len(body.inputs) + 1
     return Kernel(
-        _name(body), "scatter", str(schedule), emit, tuple(range(count)), schedule.num_tiles, 0, schedule.flops, schedule.nbytes, frozenset()
+        _name(body),
+        "scatter",
+        str(schedule),
+        partial(emit_nest, nest),
+        tuple(range(len(body.inputs) + 1)),
+        schedule.num_tiles,
+        0,
+        schedule.flops,
+        schedule.nbytes,
+        frozenset(),
     )
 
 
@@ -142,7 +149,7 @@ _BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {
 def _in_place(
     inputs: Sequence[Node], outputs: Sequence[Node], body: tuple[Stmt, ...], number: Mapping[int, int] | Sequence[int]
 ) -> frozenset[tuple[int, int]]:
-    """Return the operand-result pairs that may be one memory: every element is read where, and not after, it is written.
+    """Return the operand-result pairs that may be one memory: each element is read where, and not after, it is written.
 
     `number` says which operand, or (behind those) which result, the buffer in a slot is.
     """
@@ -162,8 +169,10 @@ def _in_place(
                 continue
             result = number[store.buffer.slot] - len(inputs)
             for operand, places in read_at.items():
-                same = operand < len(inputs) and inputs[operand].type.nbytes == outputs[result].type.nbytes
-                if same and inputs[operand].dtype is outputs[result].dtype and places == {store.index} and last_read[operand] <= k:
+                if operand >= len(inputs) or places != {store.index} or last_read[operand] > k:
+                    continue
+                old, new = inputs[operand].type, outputs[result].type
+                if old.size == new.size and old.dtype is new.dtype:
                     pairs.add((operand, result))
     return frozenset(pairs)
 

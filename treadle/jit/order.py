@@ -74,7 +74,7 @@ def claim(step: Step, result: int, state: Node, steps: Sequence[Step]) -> bool:
 
 
 def order_copies(steps: Sequence[Step], copies: Sequence[Step]) -> None:
-    """Put copies behind what makes their value, before what overwrites it, and behind readers of what they overwrite."""
+    """Put copies behind what makes their value, before what overwrites it, behind readers of what they overwrite."""
     every = [*steps, *copies]
     maker = {value: step for step in every for value in step.makes}
     overwriter = {old: step for step in every for old in step.overwrites.values()}
@@ -106,8 +106,8 @@ def ordered(steps: Sequence[Step], kept: set[Node]) -> list[Step]:
 
     def growth(step: Step) -> int:
         made = sum(v.type.nbytes for v in step.makes if v not in kept)
-        freed = sum(v.type.nbytes for v in dict.fromkeys(step.reads) if uses[v] == 1 and v not in kept and not _is_input(v))
-        return made - freed
+        last = [v for v in dict.fromkeys(step.reads) if uses[v] == 1 and v not in kept and not _is_input(v)]
+        return made - sum(v.type.nbytes for v in last)
 
     ready = [step for step in steps if waiting[step] == 0]
     out: list[Step] = []

@@ -6,6 +6,7 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from treadle.runtime.storage import allocate
 from treadle.runtime.tasks import Schedule, Span, Task, schedule_tasks
 
 from .hooks import Explained, Hooks
-from .kernels import Kernel, addresses, kernel_for
+from .kernels import addresses, kernel_for
 from .order import Step, claim, link, order_copies, ordered, values_of
 from .pipeline import Stage, simplified
 from .samples import Origin, sample_inputs
@@ -69,6 +70,7 @@ class Plan:
         self.num_threads = num_threads or config.threads
         self.timings = Timings()
         self.origin = Origin()
+        self.lock = Lock()  # whoever binds addresses and runs holds it; the slots are one caller's at a time
         self.passes: list[Stage] = []
         now = time.perf_counter()
         self.simplified = simplified(graph, self.passes)
@@ -157,8 +159,8 @@ class Plan:
         taken = {self.block.get(v) for v in step.makes}
         for operand, value in enumerate(step.reads):
             block = self.block.get(value)
-            once = step.reads.count(value) == 1
-            if block and block not in taken and once and last_use[value] == k and (operand, result) in step.kernel.in_place:
+            dies = step.reads.count(value) == 1 and last_use[value] == k
+            if block and block not in taken and dies and (operand, result) in step.kernel.in_place:
                 return block
         return None
 
@@ -209,7 +211,7 @@ class Plan:
     # ---- running
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Run on C-contiguous arrays of the input types; return the outputs that are not state, None in the state's place.
+        """Run on C-contiguous arrays of the input types; return the outputs, None in the place of state.
 
         Inputs that are state are overwritten.
         """

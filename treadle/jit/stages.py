@@ -66,7 +66,9 @@ def stages_of(
     passes: Sequence[Stage], fused: Graph, steps: Sequence[Step], arena: Arena, schedule: Schedule, target: Target
 ) -> Stages:
     """Return the texts of a Plan made of these parts."""
-    texts: dict[str, Callable[[], str]] = {p.name: partial(show, p.graph, sources=True) for p in passes}
+    texts: dict[str, Callable[[], str]] = {}
+    for step in passes:
+        texts[_unused(step.name, texts)] = partial(show, step.graph, sources=True)
     texts["fuse"] = partial(show, fused)
     for name, step in named_kernels(steps).items():
         kernel = step.kernel
@@ -87,11 +89,16 @@ def named_kernels(steps: Sequence[Step]) -> dict[str, Step]:
         if step.kernel.symbol in seen:
             continue
         seen.add(step.kernel.symbol)
-        name, count = step.kernel.name, 2
-        while name in found:
-            name, count = f"{step.kernel.name}.{count}", count + 1
-        found[name] = step
+        found[_unused(step.kernel.name, found)] = step
     return found
+
+
+def _unused(name: str, taken: Mapping[str, object]) -> str:
+    """Return the name, or the first of `name.2`, `name.3`, ... that is free."""
+    free, count = name, 2
+    while free in taken:
+        free, count = f"{name}.{count}", count + 1
+    return free
 
 
 def _formula(step: Step) -> str:

@@ -1,4 +1,4 @@
-"""What a user's function becomes when it is run once on stand-ins: a graph, the cells it reads and writes, and guards."""
+"""What a user's function becomes when it is run once on stand-ins: a graph, the cells it reads and writes, guards."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class CellUse:
     input: Node
     held: Tensor
     written: bool = False
+    requires_grad: bool = False
 
 
 @dataclass(eq=False)
@@ -93,8 +94,8 @@ class Tracer:
     def _use(self, cell: Cell) -> CellUse:
         use = self.cells.get(id(cell))
         if use is None:
-            node = self.new_input(_held(cell).node.type)
-            use = self.cells[id(cell)] = CellUse(cell, node, cell.reads(node))
+            node = self.new_input(cell.held.node.type)
+            use = self.cells[id(cell)] = CellUse(cell, node, cell.reads(node), requires_grad=cell.requires_grad)
         return use
 
     def read(self, cell: Cell) -> Tensor:
@@ -110,7 +111,7 @@ class Tracer:
         """Return the gradient collected so far."""
         use = self.grads.get(id(owner))
         if use is None:
-            outside = _grad(owner)
+            outside = owner.collected
             node = None if outside is None else self.new_input(outside.node.type)
             held = None if node is None else Maker.new(node, 1, False)
             use = self.grads[id(owner)] = GradUse(owner, False, node, held)
@@ -157,11 +158,3 @@ def trace(function: Callable[..., Any], arguments: Callable[[Tracer], tuple[Any,
     constants = [(inputs[node], handle) for node in found if (handle := handle_of(node)) is not None]
     graph = Graph(tuple(tracer.inputs), substitute(outputs, inputs))
     return Trace(graph, structure, plan, cells, written, grads, list(tracer.guards.values()), constants)
-
-
-def _held(cell: Cell) -> Tensor:
-    return cell._tensor  # pyright: ignore[reportPrivateUsage]  # cells belong to both: what they hold is this layer's business
-
-
-def _grad(owner: Cell | Tensor) -> Tensor | None:
-    return owner._grad  # pyright: ignore[reportPrivateUsage]

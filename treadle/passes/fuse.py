@@ -24,6 +24,7 @@ from treadle.te import Load, Var, coefficients, flatten_index, index, literal, s
 
 RECOMPUTE_COST = 64  # flops an element may cost to compute again before it is stored instead
 BROADCAST_COST = 16  # the same where every element would be computed again many times
+MAX_DEPTH = 80  # ops that may be nested in one kernel's expressions: they are built recursively
 MAX_READS = 40  # buffers one kernel may read
 MAX_MEMBERS = 48  # stored values one kernel may compute
 SERIAL_OUTER, SERIAL_INNER = 8, 8192  # a loop over fewer rows than this, each longer than this, keeps threads idle
@@ -74,6 +75,7 @@ class Group:
     loops: Loops | None
     first: int
     last: int
+    depth: int = 1
     producers: dict[Group, None] = field(default_factory=dict[Any, None])
     consumers: dict[Group, None] = field(default_factory=dict[Any, None])
 
@@ -134,6 +136,8 @@ class _Fuser:
         self.decisions: list[Decision] = []
         self.reads: dict[Node, dict[Node, list[Node]]] = {}  # stored value -> value it reads -> flat indices
         self.group_of: dict[Node, Group] = {}
+        self.depths: dict[Node, int] = {}  # ops nested in what a reader of the value inlines
+        self.nested: dict[Node, int] = {}  # ops nested in the expression of a stored value
 
     def run(self) -> Fusion:
         self.choose_stored()
@@ -150,20 +154,23 @@ class _Fuser:
         leaving = set(self.graph.outputs)
         loads: dict[Node, frozenset[Node]] = {}
         costs: dict[Node, int] = {}
+        depths = self.depths
         for node in self.order:
             if isinstance(node.op, Input) or (is_heavy(node) and len(node.types) > 1):
-                loads[node], costs[node] = frozenset((node,)), 0
+                loads[node], costs[node], depths[node] = frozenset((node,)), 0, 0
                 if is_heavy(node):
                     self.store_operands(node)
                 continue
             read = frozenset[Node]().union(*[loads[a] for a in node.args]) if node.args else frozenset[Node]()
             cost = _own_cost(node) + sum(costs[a] for a in node.args)
-            if self.must_store(node, leaving) or self.better_stored(node, read, cost):
+            depth = 1 + max((depths[a] for a in node.args), default=0)
+            if self.must_store(node, leaving) or depth > MAX_DEPTH // 2 or self.better_stored(node, read, cost):
                 self.stored.add(node)
-                read, cost = frozenset((node,)), 0
+                self.nested[node] = depth
+                read, cost, depth = frozenset((node,)), 0, 0
                 if is_heavy(node):
                     self.store_operands(node)
-            loads[node], costs[node] = read, min(cost, 1 << 20)
+            loads[node], costs[node], depths[node] = read, min(cost, 1 << 20), depth
 
     def must_store(self, node: Node, leaving: set[Node]) -> bool:
         """Whether there is no choice."""
@@ -241,7 +248,7 @@ class _Fuser:
             return Group(kind, [node], node.type.size, loops, rank, rank)
         loops = self.loops_of(node)
         self.reads[node] = self.find_reads(node, loops)
-        return Group("loop", [node], node.type.size, loops, rank, rank)
+        return Group("loop", [node], node.type.size, loops, rank, rank, self.nested.get(node, 1))
 
     def base_of(self, operand: Node) -> Node:
         """Return the stored value or input a kernel's operand is a view of."""
@@ -350,7 +357,9 @@ class _Fuser:
         """Join two groups along their edge if that is right; say why either way."""
         reason, loops = self.common_loops(producer, consumer)
         if not reason and not self.fits(producer, consumer):
-            reason = f"the kernel would have more than {MAX_MEMBERS} results or {MAX_READS} operands"
+            reason = (
+                f"the kernel would have more than {MAX_MEMBERS} results, {MAX_READS} operands or {MAX_DEPTH} ops nested"
+            )
         if not reason and self.path_between(producer, consumer):
             reason = "another kernel has to run in between"
         at = (producer.members[-1], consumer.members[0])
@@ -415,7 +424,7 @@ class _Fuser:
         """Whether the joined kernel stays within its limits."""
         members = {*a.members, *b.members}
         reads = {r for m in members for r in self.reads[m]} - members
-        return len(members) <= MAX_MEMBERS and len(reads) <= MAX_READS
+        return len(members) <= MAX_MEMBERS and len(reads) <= MAX_READS and a.depth + b.depth <= MAX_DEPTH
 
     def path_between(self, producer: Group, consumer: Group) -> bool:
         """Whether some third group reads from the producer and leads to the consumer."""
@@ -443,6 +452,7 @@ class _Fuser:
         """Make b's values part of a."""
         a.members = sorted([*a.members, *b.members], key=self.rank.__getitem__)
         a.first, a.last = min(a.first, b.first), max(a.last, b.last)
+        a.depth += b.depth
         for producer in b.producers:
             del producer.consumers[b]
             if producer is not a:

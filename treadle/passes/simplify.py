@@ -189,7 +189,10 @@ def holds_all(wide: DType, narrow: DType) -> bool:
 
 def empty(node: Node) -> Node | None:
     """A value without elements is computed from nothing: no kernel has to know empty operands."""
-    return BroadcastTo(node.shape)(constant(0, node.dtype)) if len(node.types) == 1 and not node.type.size else None
+    done = isinstance(node.op, BroadcastTo) and isinstance(node.args[0].op, Const)
+    if len(node.types) > 1 or node.type.size or done:
+        return None
+    return BroadcastTo(node.shape)(constant(0, node.dtype))
 
 
 def remove_marker(node: Node) -> Node | None:
@@ -205,7 +208,7 @@ def rules_for(op: type[TensorOp], *, fast_math: bool) -> tuple[NamedRule, ...]:
     """Return the rules for a kind of op, in the order they are tried."""
     if op.name in MARKERS:
         return (("remove-marker", remove_marker),)
-    found: list[NamedRule] = [] if op is BroadcastTo else [("empty", empty)]
+    found: list[NamedRule] = [("empty", empty)]
     found.extend((rule.__name__.replace("_", "-"), rule) for rule in movement.rules_of(op))
     if issubclass(op, Elementwise):
         found.append(("fold-constants", fold_constants))

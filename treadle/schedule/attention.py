@@ -22,12 +22,12 @@ from .product import strided_view
 FORWARD = ("q", "k", "v")
 BACKWARD = ("q", "k", "v", "out", "lse", "ct")
 _MOST_SCRATCH = 4 << 20  # bytes that sums over a whole head may take
-_FEW_HEADS = 8  # from here on a tile of the gradient is a head
+_FEW_HEADS = 4  # from here on a tile of the gradient is a head
 
 
 @dataclass(frozen=True)
 class Operand:
-    """A strided view of a buffer: element (b, h, i, j) is number `offset + b * batch[0] + h * batch[1] + i * row + ...`."""
+    """A strided view of a buffer; `batch` are the steps from batch to batch and from head to head."""
 
     buffer: int
     matrix: Matrix
@@ -35,7 +35,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class AttentionProblem:
-    """What is computed. For every batch and head q has `rows` rows, k and v have `columns` rows, all of `depth` elements.
+    """What is computed: in every head q has `rows` rows, k and v have `columns` rows, all of `depth` elements.
 
     Args:
         dtype: what is multiplied and added.
@@ -128,7 +128,7 @@ class AttentionSchedule:
 
     @property
     def pitch(self) -> int:
-        """Distance of the rows of a block of scores; not a power of two, so that rows do not share a set of the cache."""
+        """Distance of the rows of a block of scores; no power of two, so that rows do not share a set of the cache."""
         return self.block_columns + (_up(2 * self.strip, 16) + 16 if self.problem.grad else 16)
 
     @property
@@ -186,7 +186,12 @@ class AttentionSchedule:
         yield from (("delta", rows), ("lse", rows))
         yield from (("p", (rows + 1) * self.pitch), ("ds", (rows + 1) * self.pitch))
         yield from (("dk", self.block_sums), ("dv", self.block_sums))
-        yield "dq", (self.num_row_blocks if self.whole_heads else 1) * rows * depth
+        yield "dq", self.num_dq_blocks * rows * depth
+
+    @property
+    def num_dq_blocks(self) -> int:
+        """Row blocks of which the sums for dq are kept at a time."""
+        return self.num_row_blocks if self.whole_heads and self.num_column_blocks > 1 else 1
 
     @property
     def block_sums(self) -> int:
@@ -259,12 +264,18 @@ def schedule_attention(problem: AttentionProblem, cpu: Cpu) -> AttentionSchedule
         whole = problem.heads >= _FEW_HEADS and problem.rows * depth * size <= _MOST_SCRATCH
         block_rows = min(_up(64, strip), _up(problem.rows, strip))
         per_column = (5 * depth + 2 * block_rows) * size
-        most_columns = cpu.l2 // 2 // per_column if whole else 64
+        most_columns = cpu.l2 // 2 // per_column
+        if not whole:
+            # Blocks from both ends of a head are a tile: enough tiles for some threads.
+            block = max(64, min(problem.heads * max(problem.rows, problem.columns) // 32, 256))
+            most_columns = min(most_columns, block)
+            block_rows = min(_up(block, strip), _up(problem.rows, strip))
     else:
-        # The columns of k and v of a block stay in half of L2, the scores of a strip in L1 and a bit more.
-        whole = False
-        most_columns = min(cpu.l2 // 2 // (2 * depth * size), 2 * cpu.l1 // (strip * size))
-        block_rows = strip
+        # All of k and v if they fit in L2: then the sums of a row need no rescaling. Else blocks of half of L2.
+        whole, block_rows = False, strip
+        most_columns = cpu.l2 // (2 * depth * size)
+        if columns > most_columns:
+            most_columns //= 2
     most_columns = max(most_columns // width * width, width)
     blocks = -(-columns // most_columns)
     block_columns = _up(-(-columns // blocks), width)

@@ -220,8 +220,11 @@ def floordiv(value: Node, by: int) -> Node:
     terms, const = terms_of(value)
     whole = {t: c // by for t, c in terms.items() if c % by == 0}
     rest = {t: c for t, c in terms.items() if c % by}
-    if whole or const // by:
-        return add(affine(whole, const // by), floordiv(affine(rest, const % by), by))
+    low = _sum_bounds(rest, const)[0]
+    # What is left is not negative: kernels divide without a sign.
+    out = low // by if low > -UNKNOWN // 2 else const // by
+    if whole or out:
+        return add(affine(whole, out), floordiv(affine(rest, const - out * by), by))
     split = _split(rest, const, by)
     if split is not None:
         big, _, g = split

@@ -23,27 +23,27 @@ class Cell(Operators):
     from the history of how it was computed.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_lent", "_requires_grad", "_tensor", "_uid")
+    __slots__ = ("__weakref__", "_requires_grad", "_uid", "collected", "held", "lent")
 
-    _tensor: Tensor
-    _grad: Tensor | None
-    _lent: bool  # whether somebody else may hold the tensor, so that its memory must not be written to
+    held: Tensor  # what reading gives, seen without lending it or asking the trace
+    collected: Tensor | None  # the gradient outside of any trace
+    lent: bool  # whether somebody else may hold the tensor, so that its memory must not be written to
 
     def __init__(self, value: Any, *, requires_grad: bool = False) -> None:
         tensor = asarray(value)
-        self._lent = True
+        self.lent = True
         self._uid = new_variable(self)
-        self._grad = None
+        self.collected = None
         self._requires_grad = False
-        self._tensor = self.reads(tensor.detach().node)
+        self.held = self.reads(tensor.detach().node)
         self.requires_grad_(requires_grad)
 
     def read(self) -> Tensor:
         """Return the tensor held now."""
         if state.trace is not None:
             return state.trace.read(self)
-        self._lent = True
-        return self._tensor
+        self.lent = True
+        return self.held
 
     @property
     def value(self) -> Tensor:
@@ -53,7 +53,7 @@ class Cell(Operators):
     @value.setter
     def value(self, value: Operand) -> None:
         given = as_tensor("Cell", value)
-        held = self._tensor.node.type
+        held = self.held.node.type
         if given.shape != held.shape:
             raise ShapeError(
                 f"{type(self).__name__}: holds {held!r} and cannot take {given.node.type!r}; shapes must be equal. "
@@ -64,8 +64,8 @@ class Cell(Operators):
         if state.trace is not None:
             state.trace.write(self, replacement)
         else:
-            self._tensor = replacement
-            self._lent = True
+            self.held = replacement
+            self.lent = True
             expect(replacement)
 
     def reads(self, node: Node, *sources: Tensor) -> Tensor:
@@ -91,27 +91,27 @@ class Cell(Operators):
 
     def requires_grad_(self, requires_grad: bool = True) -> Cell:
         """Start, or stop, collecting a gradient in `.grad`; return the cell itself."""
-        if requires_grad and not self._tensor.dtype.is_float:
+        if requires_grad and not self.held.dtype.is_float:
             raise GradientError(
-                f"requires_grad_: {self._tensor.node.type!r} does not hold floats and has no gradient. Use a Buffer "
+                f"requires_grad_: {self.held.node.type!r} does not hold floats and has no gradient. Use a Buffer "
                 "for it."
             )
         if requires_grad != self._requires_grad:
-            depth = self._tensor.depth
+            depth = self.held.depth
             self._requires_grad = requires_grad
-            self._tensor = self.reads(_bare(self._tensor.node))
-            self._tensor.depth = depth
+            self.held = self.reads(_bare(self.held.node))
+            self.held.depth = depth
         return self
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward() has collected, or None."""
-        return self._grad if state.trace is None else state.trace.read_grad(self)
+        return self.collected if state.trace is None else state.trace.read_grad(self)
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if state.trace is None:
-            self._grad = value
+            self.collected = value
         else:
             state.trace.write_grad(self, value)
 

@@ -36,13 +36,13 @@ class Tensor(Operators):
     Operations only note what is to be computed; `numpy()`, `float()`, `print()` and the like compute it.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_node", "_requires_grad", "depth", "uid")
+    __slots__ = ("__weakref__", "_node", "_requires_grad", "collected", "depth", "uid")
 
     _node: Node
     depth: int  # operations between this and known data, along the longest path
     _requires_grad: bool
     uid: int  # of the variable marker when it is a leaf that collects a gradient, else 0
-    _grad: Tensor | None
+    collected: Tensor | None  # the gradient outside of any trace
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("Tensor: tensors are not made by calling Tensor(). Use td.asarray(data), td.zeros(shape), ...")
@@ -53,7 +53,7 @@ class Tensor(Operators):
         tensor = object.__new__(Tensor)
         tensor._node = node
         tensor._requires_grad = requires_grad
-        tensor._grad = None
+        tensor.collected = None
         tensor.depth = depth
         tensor.uid = 0
         return tensor
@@ -144,12 +144,12 @@ class Tensor(Operators):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward() has collected, or None."""
-        return self._grad if state.trace is None else state.trace.read_grad(self)
+        return self.collected if state.trace is None else state.trace.read_grad(self)
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if state.trace is None:
-            self._grad = value
+            self.collected = value
         else:
             state.trace.write_grad(self, value)
 

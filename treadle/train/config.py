@@ -11,6 +11,7 @@ from treadle.core import ConfigError
 from treadle.nn import GPTConfig
 
 VOCABULARIES = ("bytes", "chars")
+CALIBRATION_STEPS = 8  # timed before `minutes` is turned into a number of steps
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class TrainConfig:
         if self.batch % self.accumulate:
             raise ConfigError(
                 f"train: batch {self.batch} cannot be parted into {self.accumulate} equal rounds (accumulate)."
+            )
+        if not self.steps and self.warmup < CALIBRATION_STEPS:
+            raise ConfigError(
+                f"train: warmup is {self.warmup}. To train for minutes, the first {CALIBRATION_STEPS} steps are timed, "
+                f"during which the learning rate must rise. Allowed: {CALIBRATION_STEPS} or more; or set steps."
             )
         if not self.steps and not self.minutes:
             raise ConfigError("train: both steps and minutes are 0. Set one of them.")

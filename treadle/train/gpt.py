@@ -38,9 +38,7 @@ class GPTRun:
 
 def create(config: TrainConfig, folder: Path | None = None, *, progress: Progress | None = None) -> GPTRun:
     """Return a new run, its folder and configuration written."""
-    corpus = read_text(config.text)  # before the folder is made: a wrong path should leave nothing behind
-    made = _assemble(config, corpus, Run.create(folder, "gpt"), progress)
-    made.run.folder.mkdir(parents=True, exist_ok=True)
+    made = _assemble(config, read_text(config.text), Run.create(folder, "gpt"), progress)
     made.run.write_config(config.to_dict())
     return made
 

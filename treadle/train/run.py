@@ -30,7 +30,7 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path | None, name: str) -> Run:
-        """Return a new run in `folder`, or in a folder of its own under `runs/`."""
+        """Return a new run in `folder`, or in one of its own under `runs/`; nothing is written yet."""
         if folder is None:
             folder = _unused(Path("runs"), f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         run = cls(folder)
@@ -38,12 +38,6 @@ class Run:
             raise ConfigError(
                 f"run: {folder} holds a run already. Go on with it (--resume {folder}), or name another folder (--run)."
             )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"run: cannot make the folder {folder}: {error.strerror}. Name another one (--run)."
-            ) from None
         return run
 
     @classmethod
@@ -57,7 +51,13 @@ class Run:
         return run
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Save the configuration."""
+        """Save the configuration; this makes the folder."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"run: cannot make the folder {self.folder}: {error.strerror}. Name another one (--run)."
+            ) from None
         atomic.replace_text(self.config, json.dumps(dict(config), indent=2) + "\n")
 
     def read_config(self) -> Record:

@@ -24,13 +24,13 @@ from treadle.tensor.random import default_generator
 
 from . import atomic, checkpoint, curve
 from .checkpoint import Checkpoint
+from .config import CALIBRATION_STEPS
 from .finite import first_not_finite
 from .interrupt import Interrupt
 from .progress import Progress, Status
 from .run import Run
 
 Batch = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-CALIBRATION_STEPS = 8  # timed before `minutes` is turned into a number of steps
 SMOOTHING = 0.05  # weight of the newest step in the speed that is shown
 
 
@@ -50,7 +50,7 @@ class Plan:
         steps: number of steps; 0 when `seconds` decides.
         seconds: time to train for.
         schedule: makes the learning rate's schedule once the number of steps is known.
-        warmup: steps during which the schedule does not depend on their number.
+        warmup: steps during which the schedule does not depend on their number; more than are timed for `seconds`.
         clip: largest gradient norm, 0 for none.
         accumulate: rounds of gradients a batch is parted into.
         evaluations: times the validation loss is measured, each on `eval_batches` batches.
