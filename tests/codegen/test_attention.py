@@ -319,7 +319,7 @@ def test_large_scores(s: int, cpu: str) -> None:
 @every_cpu
 @pytest.mark.parametrize("s", [20, 3000])
 def test_special_values(s: int, cpu: str) -> None:
-    """A row that sees NaN is NaN; one that sees only -inf has sum 0, so it is NaN, its logsumexp -inf; others are as ever."""
+    """A row that sees NaN is NaN; one that sees only -inf is NaN too, its logsumexp -inf; other rows are as ever."""
     q, k, v = operands(1, 4, 20, s, 16)
     q[0, 0, 3] = np.nan
     q[0, 1, 5], k[0, 1] = -np.inf, np.abs(k[0, 1])

@@ -12,6 +12,7 @@ from random import Random
 import numpy as np
 
 import treadle as td
+import treadle.nn.functional
 from treadle import Tensor
 
 FLOATS = (td.float32, td.float64, td.float16, td.bfloat16)
@@ -283,3 +284,99 @@ def exact_program(choices: Random, length: int) -> list[Tensor]:
     fresh = [v for v in maker.values if not v.is_realized]
     others = choices.sample(fresh, min(len(fresh), choices.randint(0, 3)))
     return [*others, *fresh[-1:]]
+
+
+class SmoothMaker(Maker):
+    """Grows programs of differentiable functions on floats of one dtype; values stay near 1 so that errors do too."""
+
+    def __init__(self, choices: Random, dtype: object) -> None:
+        self.random = choices
+        self.sizes = [self.random.choice((1, 2, 3, 5, 8, 17, 33)) for _ in range(3)]
+        self.dtype = dtype
+        self.values = []
+        self.bounds = {}
+        self.leaves = [self.normal(tuple(self.random.choice(self.sizes) for _ in range(2))) for _ in range(2)]
+        self.values = [leaf.requires_grad_() for leaf in self.leaves]
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        array = np.random.default_rng(self.random.randint(0, 99)).standard_normal(shape)
+        return td.asarray(array, dtype=self.dtype)
+
+    def leaf(self, dtype: object, shape: tuple[int, ...], bound: int = 3) -> Tensor:
+        return self.normal(shape)
+
+    def add(self, value: Tensor, bound: int = 0) -> Tensor:
+        self.values.append(value)
+        self.bounds[id(value)] = 0
+        return value
+
+    def pick(self, *kinds: str, ndim: int = 0) -> Tensor:
+        fit = [v for v in self.values if v.ndim >= ndim]
+        return self.random.choice(fit[-4:]) if fit else self.values[0]
+
+    def bound(self, value: Tensor) -> int:
+        return 0
+
+    def step(self) -> None:
+        self.random.choice((
+            self.elementwise, self.elementwise, self.elementwise, self.mean, self.reshape, self.permute, self.slice, self.pad,
+            self.concat, self.take, self.product, self.softmax, self.layer_norm, self.cross_entropy, self.triangle, self.most,
+        ))()  # fmt: skip
+
+    def elementwise(self) -> None:
+        x = self.pick()
+        y = self.like(x)
+        functions = (
+            lambda: td.tanh(x + y), lambda: td.sigmoid(x) * y, lambda: td.exp(-x * x) + y, lambda: x - 0.5 * y,
+            lambda: td.sqrt(x * x + 1) - y, lambda: td.log1p(x * x) * 0.5, lambda: td.sin(x) * td.cos(y), lambda: td.erf(x),
+            lambda: x / (y * y + 1), lambda: td.where(x > 0, x, 0.1 * y), lambda: td.nn.functional.gelu(x),
+        )  # fmt: skip
+        value = self.random.choice(functions)()
+        if value.size <= MOST:
+            self.add(value)
+
+    def mean(self) -> None:
+        x = self.pick()
+        kind = self.random.choice((td.mean, td.var, td.mean)) if x.size else td.sum
+        self.add(kind(x, axis=self.axes(x), keepdims=self.random.random() < 0.5))
+
+    def most(self) -> None:
+        x = self.pick()
+        if x.size:
+            self.add(td.max(x, axis=self.axes(x), keepdims=self.random.random() < 0.5))
+
+    def product(self) -> None:
+        x = self.pick(ndim=2)
+        k, n = x.shape[-1], self.random.choice((*self.sizes, 40))
+        if not k or x.size // k * n > MOST:
+            return
+        y = self.normal((n, k)).mT if self.random.random() < 0.5 else self.normal((k, n))
+        self.add(x @ y * (1 / math.sqrt(k)) if self.random.random() < 0.5 else td.tanh(x @ y + 0.5))
+
+    def softmax(self) -> None:
+        x = self.pick(ndim=1)
+        axis = self.random.randrange(x.ndim)
+        if x.shape[axis]:
+            self.add(self.random.choice((td.softmax, td.log_softmax))(x, axis=axis))
+
+    def layer_norm(self) -> None:
+        x = self.pick(ndim=1)
+        if x.shape[-1] > 2:
+            n = x.shape[-1]
+            self.add(td.nn.functional.layer_norm(x, (n,), self.normal((n,)), self.normal((n,)), eps=0.1))
+
+    def cross_entropy(self) -> None:
+        x = self.pick(ndim=1)
+        if x.size and x.ndim == 2:
+            self.add(td.nn.functional.cross_entropy(x, td.asarray(np.arange(x.shape[0]) % x.shape[1])))
+
+
+def smooth_program(choices: Random, dtype: object, length: int) -> list[Tensor]:
+    """The loss of a random differentiable program and its gradients, not computed yet."""
+    maker = SmoothMaker(choices, dtype)
+    for _ in range(length):
+        maker.step()
+    used = [v for v in maker.values[2:] if v.size and v.requires_grad][-3:]
+    loss = sum((td.mean(td.tanh(v)) for v in used), start=td.sum(maker.leaves[0] * 0.01))
+    loss.backward()
+    return [loss.detach(), *[leaf.grad for leaf in maker.leaves if leaf.grad is not None]]

@@ -152,10 +152,12 @@ def _example(found: dict[str, Any], name: str) -> list[Any] | None:
         example: Any = found.get(key)
         if callable(example):
             example = example()
-        if isinstance(example, dict):
-            example = example.get(name)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        kind = example.__class__
+        if issubclass(kind, dict):
+            example = example.get(name)
+            kind = example.__class__
         if example is not None:
-            return list(example) if isinstance(example, tuple | list) else [example]  # pyright: ignore
+            return list(example) if issubclass(kind, tuple | list) else [example]
     return None
 
 

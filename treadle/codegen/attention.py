@@ -42,10 +42,10 @@ class Forward(Blocks):
 
     def block(self, head: Value, block: Value) -> None:
         """Compute a block of rows."""
-        f, s, p = self.f, self.s, self.p
+        f, s = self.f, self.s
         first = f.imul(block, s.block_rows)
-        rows = f.imin(f.isub(p.rows, first), s.block_rows)
-        self.copy("q", self.operand("q", head), first, rows, self.area("q"))
+        rows = f.imin(f.isub(self.p.rows, first), s.block_rows)
+        self.copy("q", head, first, rows, self.area("q"))
         strips = f.idiv(f.iadd(rows, s.strip - 1), s.strip)
         several = s.num_column_blocks > 1
         if several:
@@ -58,13 +58,11 @@ class Forward(Blocks):
             f.loop(0, strips, 1, [], lambda i, _: self.strip(head, first, f.imul(i, s.strip), column, limit))
 
         f.loop(0, self.blocks_seen(f.iadd(first, rows)), 1, [], columns)
-        out, lse = self.result("out", head, p.rows), self.results.get("lse")
-        if out is not None:
-            start = f.gep(out, f.imul(first, p.batch[1] * p.depth), storage_type(p.stored))
+        if "out" in self.results:
+            start = self.row(self.results["out"], head, first)
             f.call(self.finish(), self.area("out"), self.area("sum"), start, rows)
-        if lse is not None:
-            at = f.iadd(f.imul(head, p.rows), first)
-            self.store_lse(f.gep(f.buffer(lse), at, self.elem), rows)
+        if "lse" in self.results:
+            self.store_lse(self.row(self.results["lse"], head, first), rows)
 
     def pack(self, head: Value, block: Value, column: Value, count: Value) -> None:
         """Copy a block of k and v, unless it is the one that was copied last."""
@@ -72,8 +70,8 @@ class Forward(Blocks):
         number = f.iadd(f.imul(head, s.num_column_blocks), block)
 
         def copy() -> None:
-            self.turn("k", self.operand("k", head), column, count, self.area("k_turned"))
-            self.copy("v", self.operand("v", head), column, count, self.area("v"))
+            self.turn("k", head, column, count, self.area("k_turned"))
+            self.copy("v", head, column, count, self.area("v"))
             f.store(number, self.area("packed"))
 
         f.if_(f.icmp("ne", f.load(self.area("packed"), I64), number), copy)
@@ -174,6 +172,7 @@ class Forward(Blocks):
     def finish(self) -> Function:
         """Return a function (out, sums, target, rows) that stores sums of rows, divided by the sums of exponentials."""
         params = [("out", PTR), ("sums", PTR), ("target", PTR), ("rows", I64)]
+        m = self.results["out"].matrix
 
         def make(name: str) -> Function:
             f = self.module.function(name, params, internal=True)
@@ -181,7 +180,8 @@ class Forward(Blocks):
 
             def row(i: Value, _: tuple[Value, ...]) -> None:
                 factor = f.splat(f.fdiv(1.0, self.load(f, sums, i)), self.s.lanes)
-                self.store_row(f, f.gep(out, f.imul(i, self.s.depth), self.elem), target, i, factor)
+                here = f.gep(target, f.imul(i, m.row), storage_type(m.dtype))
+                self.store_row(f, f.gep(out, f.imul(i, self.s.depth), self.elem), here, m, factor)
 
             f.loop(0, rows, 1, [], row)
             f.ret()

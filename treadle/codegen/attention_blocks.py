@@ -11,6 +11,7 @@ from functools import partial
 
 from treadle.core import DType
 from treadle.schedule.attention import AttentionSchedule, Operand
+from treadle.schedule.matmul import Matrix
 
 from . import scalars
 from .llvm import I1, I64, PTR, Function, Index, Module, Value, compute_type, const, storage_type
@@ -96,17 +97,16 @@ class Blocks:
             at = first * s.lanes
             f.call(tile, scores, f.gep(b, at, self.elem), f.gep(c, at, self.elem), kc, 0, resume)
 
-    def copy(self, name: str, start: Value, row: Value, count: Value, target: Value) -> None:
+    def copy(self, name: str, head: Value, row: Value, count: Value, target: Value) -> None:
         """Copy rows of an operand to [row][depth] in scratch memory."""
         f, p, m = self.f, self.p, self.operands[name].matrix
-        source = f.gep(start, f.imul(row, m.row), storage_type(m.dtype))
+        source = self.row(self.operands[name], head, row)
         f.call(self.packer(m.dtype, m.row, m.column, p.depth), source, target, count, 1, self.s.depth, p.depth)
 
-    def turn(self, name: str, start: Value, row: Value, count: Value, target: Value) -> None:
+    def turn(self, name: str, head: Value, row: Value, count: Value, target: Value) -> None:
         """Copy rows of an operand to [panel][depth][width] in scratch memory, as columns of panels."""
         f, s, depth, m = self.f, self.s, self.p.depth, self.operands[name].matrix
-        kind = storage_type(m.dtype)
-        source = f.gep(start, f.imul(row, m.row), kind)
+        source = self.row(self.operands[name], head, row)
         pack = self.packer(m.dtype, m.column, m.row, s.columns)
         full, rest = f.idiv(count, s.width), f.imod(count, s.width)
         f.call(pack, source, target, depth, full, s.width, s.width)
@@ -114,7 +114,7 @@ class Blocks:
         def last() -> None:
             at = f.imul(full, s.width)
             end = f.gep(target, f.imul(at, depth), self.elem)
-            f.call(pack, f.gep(source, f.imul(at, m.row), kind), end, depth, 1, s.width, rest)
+            f.call(pack, f.gep(source, f.imul(at, m.row), storage_type(m.dtype)), end, depth, 1, s.width, rest)
 
         if s.columns % s.width:
             f.if_(f.icmp("ne", rest, 0), last)
@@ -131,22 +131,13 @@ class Blocks:
         """Return the address of an element of scratch memory."""
         return self.f.gep(self.f.params[4], self.f.iadd(self.s.areas[name], index), self.elem)
 
-    def operand(self, name: str, head: Value) -> Value:
-        """Return where a head of an operand starts."""
-        operand: Operand = self.operands[name]
-        m, heads = operand.matrix, self.p.batch[1]
-        b, h = self.f.idiv(head, heads), self.f.imod(head, heads)
-        at = self.f.iadd(self.f.iadd(self.f.imul(b, m.batch[0]), self.f.imul(h, m.batch[1])), m.offset)
-        return self.f.gep(self.f.buffer(operand.buffer), at, storage_type(m.dtype))
-
-    def result(self, name: str, head: Value, rows: int) -> Value | None:
-        """Return where a head of a [B, T, H, D] result starts; None if nobody reads it."""
-        if name not in self.results:
-            return None
-        f, heads = self.f, self.p.batch[1]
+    def row(self, operand: Operand, head: Value, row: Value) -> Value:
+        """Return where a row of a head of an operand or result starts."""
+        f, m, heads = self.f, operand.matrix, self.p.batch[1]
         b, h = f.idiv(head, heads), f.imod(head, heads)
-        at = f.imul(f.iadd(f.imul(b, rows * heads), h), self.p.depth)
-        return f.gep(f.buffer(self.results[name]), at, storage_type(self.p.stored))
+        at = f.iadd(f.iadd(f.imul(b, m.batch[0]), f.imul(h, m.batch[1])), m.offset)
+        start = f.gep(f.buffer(operand.buffer), at, storage_type(m.dtype))
+        return f.gep(start, f.imul(row, m.row), storage_type(m.dtype))
 
     def seen(self, row: Value, first_column: Value) -> Value:
         """Return how many columns of the block from `first_column` on a row sees, if it has that many."""
@@ -182,32 +173,17 @@ class Blocks:
 
         It may be beyond their end: asking for memory that does not exist does nothing.
         """
-        f, p = self.f, self.p
-        ahead: list[Value] = []
-        for name in self.written:
-            start = self.result(name, head, p.rows)
-            assert start is not None
-            ahead.append(f.gep(start, f.imul(row, p.batch[1] * p.depth), storage_type(p.stored)))
-        for name in self.awaited:
-            m = self.operands[name].matrix
-            ahead.append(f.gep(self.operand(name, then[0]), f.imul(then[1], m.row), storage_type(m.dtype)))
-        return ahead
+        written = [self.row(self.results[name], head, row) for name in self.written]
+        return [*written, *(self.row(self.operands[name], *then) for name in self.awaited)]
 
     def ask_ahead(self, f: Function, starts: Sequence[Value], row: Value) -> None:
         """Ask for row number `row` of what `rows_ahead` found."""
-        p = self.p
-        matrices = [self.operands[name].matrix for name in self.awaited]
-        steps = [
-            *[(p.batch[1] * p.depth, p.stored, True)] * len(self.written),
-            *((m.row, m.dtype, False) for m in matrices),
-        ]
-        for start, (step, dtype, write) in zip(starts, steps, strict=True):
-            self.ask(f, f.gep(start, f.imul(row, step), storage_type(dtype)), dtype, write=write)
-
-    def ask(self, f: Function, row: Value, dtype: DType, *, write: bool) -> None:
-        """Ask for the cache lines of a row."""
-        for at in range(0, self.p.depth * dtype.itemsize, _LINE):
-            f.prefetch(f.gep(row, at), write=write, locality=3 if write else 2)
+        operands = [*(self.results[name] for name in self.written), *(self.operands[name] for name in self.awaited)]
+        for number, (start, operand) in enumerate(zip(starts, operands, strict=True)):
+            m, write = operand.matrix, number < len(self.written)
+            here = f.gep(start, f.imul(row, m.row), storage_type(m.dtype))
+            for at in range(0, self.p.depth * m.dtype.itemsize, _LINE):
+                f.prefetch(f.gep(here, at), write=write, locality=3 if write else 2)
 
     @property
     def names_ahead(self) -> tuple[str, ...]:
@@ -255,33 +231,12 @@ class Blocks:
         """Return how many columns row i of a strip sees, given what row 0 does and how many columns there are."""
         return f.imax(f.imin(f.iadd(first, i), limit), 0) if self.p.causal else limit
 
-    def store_rows(self, name: str, *, scaled: bool) -> Function:
-        """Return a function (source, target, rows) that stores [row][depth] to a result, times the scale if asked."""
-        s, p = self.s, self.p
-
-        def make(name: str) -> Function:
-            f = self.module.function(name, [("source", PTR), ("target", PTR), ("rows", I64)], internal=True)
-            source, target, rows = f.params
-            factor = const(p.scale, self.vector) if scaled else None
-            f.loop(
-                0,
-                rows,
-                1,
-                [],
-                lambda i, _: self.store_row(f, f.gep(source, f.imul(i, s.depth), self.elem), target, i, factor),
-            )
-            f.ret()
-            return f
-
-        return self.part(name, make)
-
-    def store_row(self, f: Function, source: Value, target: Value, row: Value, factor: Value | None) -> None:
-        """Write a row in scratch memory, times a factor, to row number `row` of a result."""
+    def store_row(self, f: Function, source: Value, target: Value, m: Matrix, factor: Value | None) -> None:
+        """Write a row in scratch memory, times a factor, to a row of a result."""
         p, lanes = self.p, self.s.lanes
-        start = f.imul(row, p.batch[1] * p.depth)
         for at in range(0, p.depth, lanes):
             x = f.load(f.gep(source, at, self.elem), self.vector)
             if factor is not None:
                 x = f.fmul(x, factor)
             mask = f.lane_mask(p.depth - at, lanes) if at + lanes > p.depth else None
-            store_lanes(f, x, target, f.iadd(start, at), p.stored, mask=mask)
+            store_lanes(f, x, target, const(at, I64), m.dtype, mask=mask)

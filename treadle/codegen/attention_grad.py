@@ -7,7 +7,7 @@ from .llvm import I1, I64, PTR, Function, Value, const, storage_type
 
 
 class Backward(Blocks):
-    """dv = P^T ct, dq = scale dS k, dk = scale dS^T q, with P = exp(scale q k^T - lse), dS = P (ct v^T - rowsum(ct out))."""
+    """dv = P^T ct, dq = scale dS k, dk = scale dS^T q, with P = exp(scale q k^T - lse), dS = P (ct v^T - delta)."""
 
     def emit(self) -> None:
         """Write the kernel; tiles are heads, or blocks of rows and of columns from both ends of a head."""
@@ -83,18 +83,17 @@ class Backward(Blocks):
     def load_columns(self, head: Value, column: Value, count: Value, *, plain: bool) -> None:
         """Copy a block of k and v as the products need it."""
         for name in ("k", "v"):
-            self.turn(name, self.operand(name, head), column, count, self.area(f"{name}_turned"))
+            self.turn(name, head, column, count, self.area(f"{name}_turned"))
         if plain and "dq" in self.results:
-            self.copy("k", self.operand("k", head), column, count, self.area("k"))
+            self.copy("k", head, column, count, self.area("k"))
 
     def load_rows(self, head: Value, first: Value) -> Value:
         """Copy a block of rows of q, ct and lse, and compute rowsum(ct out); give the number of rows."""
         f, s = self.f, self.s
         number = f.imin(f.isub(self.p.rows, first), s.block_rows)
         for name in ("q", "ct", "out"):
-            self.copy(name, self.operand(name, head), first, number, self.area(name))
-        step = self.operands["lse"].matrix.row
-        lse = f.gep(self.operand("lse", head), f.imul(first, step), self.elem)
+            self.copy(name, head, first, number, self.area(name))
+        lse = self.row(self.operands["lse"], head, first)
         f.call(self.row_sums(), self.area("ct"), self.area("out"), self.area("delta"), lse, self.area("lse"), number)
         return number
 
@@ -236,10 +235,24 @@ class Backward(Blocks):
 
     def store(self, name: str, head: Value, first: Value, number: Value, source: Value) -> None:
         """Write rows of a result, if somebody reads it."""
-        f, p = self.f, self.p
-        target = self.result(name, head, p.rows if name == "dq" else p.columns)
-        if target is not None:
-            start = f.gep(target, f.imul(first, p.batch[1] * p.depth), storage_type(p.stored))
-            f.call(
-                self.store_rows("store" if name == "dv" else "store_scaled", scaled=name != "dv"), source, start, number
-            )
+        if name in self.results:
+            self.f.call(self.store_rows(name), source, self.row(self.results[name], head, first), number)
+
+    def store_rows(self, name: str) -> Function:
+        """Return a function (source, target, rows) that stores [row][depth] to a result; dq and dk get their scale."""
+        m = self.results[name].matrix
+        factor = const(self.p.scale, self.vector) if name != "dv" else None
+
+        def make(name: str) -> Function:
+            f = self.module.function(name, [("source", PTR), ("target", PTR), ("rows", I64)], internal=True)
+            source, target, rows = f.params
+
+            def row(i: Value, _: tuple[Value, ...]) -> None:
+                here = f.gep(target, f.imul(i, m.row), storage_type(m.dtype))
+                self.store_row(f, f.gep(source, f.imul(i, self.s.depth), self.elem), here, m, factor)
+
+            f.loop(0, rows, 1, [], row)
+            f.ret()
+            return f
+
+        return self.part(f"store_{m.row}{'' if factor is None else '_scaled'}", make)

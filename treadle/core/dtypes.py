@@ -92,7 +92,7 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, type) and value in _ALIASES:
         return _ALIASES[value]
     try:
-        dtype = np.dtype(value)  # type: ignore[call-overload]  # pyright: ignore
+        dtype: np.dtype[Any] = np.dtype(value)  # pyright: ignore[reportCallIssue, reportArgumentType]  # it judges
     except TypeError:
         raise DTypeError(f"dtype: {value!r} is not a data type. Allowed: {', '.join(BY_NAME)}.") from None
     return from_numpy(dtype)

@@ -16,11 +16,12 @@ class Type:
     dtype: DType
     shape: Shape = ()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.dtype, self.shape)))
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.dtype, self.shape))
 
     def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined,no-any-return]  # pyright: ignore
+        return self._hash
 
     @property
     def ndim(self) -> int:

@@ -52,7 +52,7 @@ def summary(e: Report) -> str:
     """Return the main figures in a dozen lines."""
     calls = sum(len(k.calls) for k in e.kernels)
     lines = [
-        f"step      {e.name or 'plan'}: {calls} calls of {len(e.kernels)} kernels, {count(e.flops)}FLOP, "
+        f"program   {e.name or 'plan'}: {calls} calls of {len(e.kernels)} kernels, {count(e.flops)}FLOP, "
         f"{count(e.nbytes)}B moved",
         f"time      {_time_line(e)}",
         f"threads   {_thread_line(e)}",

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, cast
 from weakref import WeakValueDictionary
 
@@ -213,15 +214,20 @@ class Const(Op):
         if isinstance(value, float) and math.isnan(value):
             value = math.nan  # the sign and payload of a NaN mean nothing, and do not print
         object.__setattr__(self, "value", value)
-        bits = struct.pack("d", value) if isinstance(value, float) else value
-        object.__setattr__(self, "_key", (self.dtype, bits))
-        object.__setattr__(self, "_hash", hash((self.dtype, bits)))
+
+    @cached_property
+    def _key(self) -> tuple[DType, bytes | int]:
+        return self.dtype, struct.pack("d", self.value) if isinstance(self.value, float) else self.value
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Const) and self._key == other._key  # type: ignore[attr-defined]  # pyright: ignore
+        return isinstance(other, Const) and self._key == other._key
 
     def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined,no-any-return]  # pyright: ignore
+        return self._hash
 
     def infer(self) -> Type:
         return Type(self.dtype, ())

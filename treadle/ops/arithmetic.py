@@ -258,7 +258,8 @@ class Clip(Elementwise):
 
     def eval(self, *args: Array) -> Array:
         x, low, high = args
-        return np.minimum(np.maximum(x, low), high)
+        with np.errstate(all="ignore"):
+            return np.minimum(np.maximum(x, low), high)
 
     def scalar(self, *args: Node) -> Node:
         x, low, high = args

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -176,16 +178,17 @@ class Pad(TensorOp):
     high: tuple[int, ...]
     value: Number = 0
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
         # As for literals, 0.0 and -0.0 must not be interned as one, and NaN must be found again.
         bits = struct.pack("d", self.value) if isinstance(self.value, float) else self.value
-        object.__setattr__(self, "_key", (self.low, self.high, type(self.value), bits))
+        return self.low, self.high, type(self.value), bits
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pad) and self._key == other._key  # type: ignore[attr-defined]  # pyright: ignore
+        return isinstance(other, Pad) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(self._key)  # type: ignore[attr-defined]  # pyright: ignore
+        return hash(self._key)
 
     def infer(self, x: Type) -> Type:
         if not len(self.low) == len(self.high) == x.ndim:

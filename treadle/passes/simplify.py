@@ -136,11 +136,12 @@ Fired = Callable[[str, Node, Node], None]
 
 def fold_constants(node: Node) -> Node | None:
     """The value of an elementwise op on literals is a literal, that of the op's reference meaning."""
-    if not node.args or not all(isinstance(arg.op, Const) for arg in node.args):
+    values = [np.asarray(arg.op.value, arg.dtype.numpy) for arg in node.args if isinstance(arg.op, Const)]
+    if not values or len(values) < len(node.args):
         return None
     op = node.op
     assert isinstance(op, Elementwise)
-    return literal_of(op.eval(*[np.asarray(arg.op.value, arg.dtype.numpy) for arg in node.args]), node.dtype)  # type: ignore[attr-defined]  # pyright: ignore
+    return literal_of(op.eval(*values), node.dtype)
 
 
 def literal_of(array: Array, dtype: DType) -> Node:

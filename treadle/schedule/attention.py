@@ -15,12 +15,14 @@ from functools import cached_property
 from treadle.core import DType, float32
 from treadle.ir import Get, Graph, Node
 from treadle.ops.attention import Attention, AttentionGrad
+from treadle.ops.placement import Place, placement
 
 from .matmul import Cpu, Matrix
 from .product import strided_view
 
 FORWARD = ("q", "k", "v")
 BACKWARD = ("q", "k", "v", "out", "lse", "ct")
+HEADS_INSIDE = ("out", "ct", "dq", "dk", "dv")
 _MOST_SCRATCH = 4 << 20  # bytes that sums over a whole head may take
 _FEW_HEADS = 4  # from here on a tile of the gradient is a head
 
@@ -46,7 +48,7 @@ class AttentionProblem:
         causal: whether row t sees columns 0..t only.
         scale: what scores are multiplied by.
         operands: by name, as [B, H, T, D]; lse has no columns.
-        results: by name, the buffer each is stored to; those nobody reads are missing.
+        results: by name, where each is stored, as [B, H, T, D]; those nobody reads are missing.
         stored: the dtype of the results other than lse.
     """
 
@@ -58,7 +60,7 @@ class AttentionProblem:
     causal: bool
     scale: float
     operands: tuple[tuple[str, Operand], ...]
-    results: tuple[tuple[str, int], ...]
+    results: tuple[tuple[str, Operand], ...]
     stored: DType
 
     @property
@@ -88,7 +90,7 @@ class AttentionProblem:
     def __str__(self) -> str:
         size = f"{self.batch[0]}x{self.batch[1]} heads * {self.rows}x{self.columns}x{self.depth} {self.dtype.short}"
         places = [f"{n}=#{o.buffer}{o.matrix.dtype.short}{_steps(o.matrix)}" for n, o in self.operands]
-        stores = [f"{n}=#{buffer}" for n, buffer in self.results]
+        stores = [f"{n}=#{o.buffer}{_steps(o.matrix)}" for n, o in self.results]
         kind = f"{'causal ' if self.causal else ''}attention{' gradient' if self.grad else ''}, scale {self.scale!r}"
         return f"{kind}: {size}; {' '.join(places)} -> {' '.join(stores)} {self.stored.short}"
 
@@ -224,20 +226,13 @@ def attention_problem(body: Graph) -> AttentionProblem:
     operands: list[tuple[str, Operand]] = []
     for name, arg in zip(names, node.args, strict=True):
         base, steps, offset = strided_view(arg)
-        if name == "lse":
-            b, h, row = steps
-            column = 0
-        elif name in ("out", "ct"):
-            b, row, h, column = steps
-        else:
-            b, h, row, column = steps
-        # Nobody steps along an axis of size 1: pretend that it lies as suits best.
-        column = 1 if q.shape[-1] == 1 else column
-        operands.append((name, Operand(body.inputs.index(base), Matrix(base.dtype, row, column, offset, (b, h)))))
-    results: list[tuple[str, int]] = []
-    for number, output in enumerate(body.outputs):
-        assert isinstance(output.op, Get), f"{output} is no result of {node}"
-        results.append((made[output.op.index], len(body.inputs) + number))
+        operands.append((name, Operand(body.inputs.index(base), _matrix(name, base.dtype, steps, offset))))
+    results: list[tuple[str, Operand]] = []
+    for number, output in enumerate(body.outputs, len(body.inputs)):
+        for part, (steps, offset) in _parts(output).items():
+            assert isinstance(part.op, Get)
+            name = made[part.op.index]
+            results.append((name, Operand(number, _matrix(name, part.dtype, steps, offset))))
     return AttentionProblem(
         q.dtype if q.dtype.bits >= 32 else float32,
         (q.shape[0], q.shape[1]),
@@ -250,6 +245,27 @@ def attention_problem(body: Graph) -> AttentionProblem:
         tuple(results),
         q.dtype,
     )
+
+
+def _parts(output: Node) -> dict[Node, Place]:
+    """Return the results of the op that an output of a group consists of, and where they lie in it."""
+    if isinstance(output.op, Get):
+        shape = output.shape
+        return {output: (tuple(math.prod(shape[k + 1 :]) for k in range(len(shape))), 0)}
+    parts = placement(output, lambda n: isinstance(n.op, Get))
+    assert parts is not None, f"{output} is not made of results of attention"
+    return parts
+
+
+def _matrix(name: str, dtype: DType, steps: tuple[int, ...], offset: int) -> Matrix:
+    """Return an operand or result as [B, H, T, D], given its steps in the order of its own axes."""
+    if name == "lse":
+        b, h, row = steps
+        return Matrix(dtype, row, 0, offset, (b, h))
+    b, h, row, column = steps
+    if name in HEADS_INSIDE:
+        h, row = row, h
+    return Matrix(dtype, row, column or 1, offset, (b, h))  # nobody steps along an axis of size 1
 
 
 def schedule_attention(problem: AttentionProblem, cpu: Cpu) -> AttentionSchedule:

@@ -108,13 +108,12 @@ def _blocking(
         most = cpu.l1 * 3 // 4 // (rows * size)
         if packs[0] == "strip":
             # Deep blocks are narrow, and A is packed anew for each; shallow ones go over C more often. Weigh the two.
-            most = min(most, math.isqrt(l2 * 5 // 16))
+            most = min(most, math.isqrt(l2 // 2))
         kc = _even(kc, max(most // 16 * 16, 64), 16)
     panels, blocks = -(-needed // vectors), 1
     if packs[1] != "no":
         # The block of B should stay in L2 while row panels of A stream past.
-        room = l2 * 5 // 8 if packs[0] == "strip" else l2 // 2
-        blocks = -(-panels // max(room // (kc * lanes * vectors), 1))
+        blocks = -(-panels // max(l2 * 5 // 8 // (kc * lanes * vectors), 1))
     # Enough tiles that a handful of threads can share the work, in blocks of equal size so that they get equal shares.
     row_panels = sum(count for count, _ in heights)
     blocks = max(blocks, min(panels, -(-16 // (row_panels * problem.num_batches))))

@@ -205,7 +205,7 @@ def bernoulli(
         sizes = chance.shape if shape is None else whole_shape("bernoulli", shape)
         return _drawn(ops.bernoulli(node_of(source), sizes, node_of(chance)), source, chance)
     sizes = () if shape is None else whole_shape("bernoulli", shape)
-    return _drawn(ops.bernoulli(node_of(source), sizes, float(p)), source)  # type: ignore[arg-type]  # pyright: ignore
+    return _drawn(ops.bernoulli(node_of(source), sizes, float(p)), source)
 
 
 def categorical(logits: Operand, *, key: Operand | None = None, generator: Generator | None = None) -> Tensor:
