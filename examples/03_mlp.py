@@ -60,5 +60,5 @@ for epoch in range(EPOCHS):
     model.train()
     print(f"epoch {epoch + 1:2}  loss {np.mean(losses):.3f}  right {accuracy:.1%}")
 
-assert accuracy > (0.8 if SMALL else 0.95), accuracy
+assert accuracy > (0.8 if SMALL else 0.9), accuracy
 print("compiled", step.num_compiles, "time")

@@ -147,8 +147,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text: str, tmp_path: Path):
     process = subprocess.Popen(
         [
             sys.executable,
-            "-m",
-            "treadle",
+            "-c",
+            "from treadle.cli import main; main()",
             "train",
             "gpt",
             "--text",

@@ -70,6 +70,8 @@ def terms_of(node: Node) -> tuple[Terms, int]:
         return dict(zip(node.args, op.coefficients, strict=True)), op.const
     if isinstance(op, Const):
         return {}, int(op.value)
+    if isinstance(op, Var) and op.extent == 1:
+        return {}, 0
     return {node: 1}, 0
 
 
