@@ -21,7 +21,7 @@ demo: $(VENV)/.core  ## install treadle alone and train a small GPT on Python's 
 test: $(VENV)/.test  ## run the tests that are not slow
 	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
-slow: $(VENV)/.test  ## run the slow tests
+slow: $(VENV)/.test  ## run the tests that take long or measure time
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 fix: $(VENV)/.test  ## format, repair what ruff can, bring the README's tree up to date

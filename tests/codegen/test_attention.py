@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from treadle.autodiff import vjp_nodes
 from treadle.codegen.target import Target, host
 from treadle.codegen.toolchain import Library, compile_object, load
 from treadle.core import DType, Type, bfloat16, config, float16, float32, float64, from_numpy
@@ -367,6 +368,43 @@ def test_model_code_has_no_copies_around_the_kernels() -> None:
     grads = [Permute((0, 2, 1, 3))(n) for n in op.vjp((ct, None), node, *parts) if n is not None]
     graph = simplify(Graph(inputs, (out, *grads)))
     assert [n.op.kind for n in kernels_of(graph) if isinstance(n.op, Fused)] == ["attention", "attention"]
+
+
+def packed_gradient(shape: tuple[int, int, int, int], *, also: int | None = None) -> Graph:
+    """The gradient of a packed projection [B, T, 3HD], given the gradients of the heads taken from it."""
+    b, t, h, d = shape
+    types = [(b, t, 3 * h * d), (b, t, h, d), (b, h, t), (b, t, h, d)]
+    inputs = leaves([Type(float32, x) for x in types])
+    parts = [part(Reshape((b, t, 3, h, d))(inputs[0]), n) for n in range(3)]
+    grads = results(AttentionGrad(True, 0.25)(*parts, *inputs[1:]))
+    (packed,) = vjp_nodes(parts, [Permute((0, 2, 1, 3))(g) for g in grads], [inputs[0]])
+    assert packed is not None
+    return simplify(Graph(inputs, (packed, *([] if also is None else [grads[also]]))))
+
+
+@pytest.mark.parametrize("shape", [(2, 37, 3, 20), (1, 64, 1, 16), (2, 700, 2, 8), (1, 1, 4, 4)])
+def test_gradients_are_written_side_by_side(shape: tuple[int, int, int, int]) -> None:
+    b, t, h, d = shape
+    graph = packed_gradient(shape)
+    rng = np.random.default_rng(0)
+    qkv, ct = (rng.standard_normal(x).astype(np.float32) for x in ((b, t, 3 * h * d), (b, t, h, d)))
+    q, k, v = (np.ascontiguousarray(x) for x in qkv.reshape(b, t, 3, h, d).transpose(2, 0, 3, 1, 4))
+    out, lse = (np.ascontiguousarray(x) for x in Attention(True, 0.25).eval(q, k, v))
+    want = np.stack(AttentionGrad(True, 0.25).eval(q, k, v, out, lse, ct), axis=2).reshape(b, t, 3 * h * d)
+    (got,) = run(graph, [qkv, out, lse, ct], CPUS[-1])
+    close(got, want, 4 * TOLERANCES["float32"])
+
+
+def test_gradients_that_are_wanted_apart_too_are_copied() -> None:
+    kinds = [n.op.kind for n in kernels_of(packed_gradient((2, 16, 2, 8), also=1)) if isinstance(n.op, Fused)]
+    assert kinds == ["attention", "loop"]
+
+
+def test_threads_give_the_same_bits() -> None:
+    graph = packed_gradient((2, 90, 3, 16))
+    arrays = [np.random.default_rng(0).standard_normal(n.shape).astype(np.float32) for n in graph.inputs]
+    one, two = (Plan(graph, num_threads=n).run(arrays)[0] for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_text_and_counts() -> None:

@@ -1,8 +1,11 @@
 """Places: module paths of equal layers read as one, figures in units people use."""
 
+from pathlib import Path
+
 import pytest
 
-from treadle.inspect.places import layers, places_of
+import treadle as td
+from treadle.inspect.places import layers, places_of, short_path
 from treadle.inspect.tables import count, duration
 from treadle.ir import Source
 
@@ -39,4 +42,17 @@ def test_figures():
     ]  # fmt: skip
     assert [duration(n) for n in (0, 999, 1000, 25_600, 3.2e6, 45e9)] == [
         "0 ns", "999 ns", "1.00 us", "25.6 us", "3.20 ms", "45.0 s",
+    ]  # fmt: skip
+
+
+def test_under_the_command_a_line_is_that_of_the_model():
+    package = Path(td.__file__).parent
+    names = {"x": td.zeros(3)}
+    # Two ops, as equal nodes are one and keep the line that made them first.
+    exec(compile("def model(scale): return x * scale", str(package / "nn" / "made_up.py"), "exec"), names)
+    exec(compile("\ndef command(): return model(3.25)", str(package / "cli" / "made_up.py"), "exec"), names)
+    exec(compile("\n\ndef user(): return model(4.25)", "somebody.py", "exec"), names)
+    found = [names[name]().node.source for name in ("command", "user")]
+    assert [(short_path(source.file), source.line) for source in found] == [
+        ("treadle/nn/made_up.py", 1), ("somebody.py", 3),
     ]  # fmt: skip

@@ -163,3 +163,17 @@ def test_files(tmp_path):
     (tmp_path / "short").write_bytes((tmp_path / "net.safetensors").read_bytes()[:-4])
     with pytest.raises(CheckpointError, match="is no safetensors file, or cut short"):
         nn.load(tmp_path / "short")
+
+
+def test_a_pytorch_state_dict_loads(tmp_path):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Embedding(2, 4))
+    ours = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Embedding(2, 4))
+    ours.load_state_dict(theirs.state_dict())
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(ours.state_dict()[name]), value.numpy())
+    # What was loaded is a copy: PyTorch's tensors change in place.
+    with torch.no_grad():
+        theirs[0].weight.zero_()
+    assert np.asarray(ours[0].weight).any()
+    theirs.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in ours.state_dict().items()})

@@ -106,6 +106,7 @@ def test_random_lifetimes_come_near_the_lower_bound() -> None:
     assert sum(found) / len(found) >= 0.98, found
 
 
+@pytest.mark.slow  # it measures time
 def test_thousands_of_blocks_are_placed_in_reasonable_time() -> None:
     blocks = random_blocks(2000, random.Random(3))
     start = time.thread_time()

@@ -26,6 +26,7 @@ TWO_LEVELS = Machine(
 )
 
 
+@pytest.mark.slow  # it measures time
 def test_a_measurement_is_kept_and_only_rises(tmp_path: Path) -> None:
     with config(cache_dir=str(tmp_path), threads=2):
         assert not this_machine().measured

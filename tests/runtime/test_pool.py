@@ -71,6 +71,7 @@ def test_one_thread_never_touches_the_pool() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow  # it measures time
 def test_a_small_call_costs_little() -> None:
     case = Case(1, 1, tiled=True)
     made = program(case, 1)
@@ -142,6 +143,7 @@ def test_any_patience_is_correct(spin_us: float) -> None:
     check(case, made, expected, 3)
 
 
+@pytest.mark.slow  # it measures time
 def test_idle_workers_cost_nothing() -> None:
     case = Case(7, 10, tiled=False)
     made = program(case, 4)
@@ -166,6 +168,7 @@ def spinning(num_rounds: int) -> tuple[Program, int, object]:
     return made, ctypes.addressof(slots), (data, slots)
 
 
+@pytest.mark.slow  # it measures time
 def test_long_waits_inside_a_step_cost_nothing() -> None:
     made, slots, _keep = spinning(30_000_000)
     made.run(slots)

@@ -173,6 +173,7 @@ def test_nothing_to_do_is_a_schedule() -> None:
     assert schedule_tasks([], 2) == ((), ())
 
 
+@pytest.mark.slow  # it measures time
 def test_a_thousand_kernels_are_placed_quickly() -> None:
     # About 25 ms on an idle core; the bound leaves room for a busy one and still finds quadratic behaviour.
     tasks = chain(1000, 1e5)

@@ -97,7 +97,7 @@ def test_lists_of_tensors() -> None:
     [
         ([[1], [2, 3]], td.ShapeError, "nested sequences differ in length"),
         ("text", td.DTypeError, "cannot make a tensor of str data"),
-        (object(), td.DTypeError, "cannot make a tensor of object data"),
+        pytest.param(object(), td.DTypeError, "cannot make a tensor of object data", id="object"),
         ([1j], td.DTypeError, "complex128"),
         (np.zeros(2, complex), td.DTypeError, "complex128 is not supported"),
         (2**70, td.DTypeError, "asarray"),

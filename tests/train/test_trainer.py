@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import treadle as td
-from treadle.core import CheckpointError, ConfigError, NonFiniteError
+from treadle.core import CheckpointError, ConfigError, MemoryLimitError, NonFiniteError
 from treadle.train import atomic, checkpoint, gpt
 from treadle.train.checkpoint import Checkpoint
 
@@ -292,3 +292,12 @@ def test_kill_nine_and_resume_give_the_losses_of_an_uninterrupted_run(settings, 
     whole.trainer.fit()
     assert losses(folder) == losses(whole.run.folder)
     same_state(folder, whole.run.folder)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_at_once(settings, start, tmp_path):
+    with pytest.raises(
+        MemoryLimitError,
+        match=r"a model of 103\.\d\d G parameters needs 16\d\d\.\d GB for .*; \d+\.\d GB are available\. Choose fewer",
+    ):
+        start(settings.replace(layers=2, width=65536))
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from treadle.core import DType
 from treadle.ir import Const, Node
 from treadle.te import (
@@ -338,7 +340,10 @@ class Writer:
     def literal(self, node: Node, lanes: int) -> Value:
         """Return a constant in every lane."""
         assert isinstance(node.op, Const)
-        return const(node.op.value, compute_type(node.dtype, lanes))
+        value, dtype = node.op.value, node.dtype
+        if dtype.is_float and dtype.bits < 32:  # computed with in float32, but the number is the one the dtype has
+            value = float(np.asarray(value, dtype.numpy))
+        return const(value, compute_type(dtype, lanes))
 
     def aligned(self, values: list[Value]) -> list[Value]:
         """Return the values with as many lanes as the widest has."""

@@ -79,6 +79,7 @@ def explain(what: Plan | Compiled[..., Any], *args: Any, **kwargs: Any) -> Expla
         report_memory(plan),
         report_schedule(plan, profile),
         dict(plan.timings.seconds),
+        {"compiled": plan.timings.compiled, "from disk": plan.timings.cached, "known": plan.timings.loaded},
         tuple(plan.origin.reasons),
         machine,
         plan,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from treadle.ir import Source
 
+PACKAGE = Path(__file__).resolve().parents[1]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -72,8 +74,8 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def short_path(file: str) -> str:
-    """Return a path as people write it: relative to the current folder if it is inside."""
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return Path(file).name
+    """Return a path as people write it: from the current folder, or from treadle's own, if it is inside."""
+    for folder in (Path.cwd(), PACKAGE.parent):
+        if Path(file).is_relative_to(folder):
+            return str(Path(file).relative_to(folder))
+    return Path(file).name

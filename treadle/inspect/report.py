@@ -45,6 +45,7 @@ class Report:
         memory: the arena and everything else in memory.
         schedule: threads, waits, balance.
         compile_seconds: by stage.
+        compiled: how many kernels were compiled, read from the disk, and had already: by those words.
         recompiles: why the function has more than one Plan.
         machine: the roofline that predictions come from.
         plan: what is explained.
@@ -62,6 +63,7 @@ class Report:
     memory: MemoryReport
     schedule: ScheduleReport
     compile_seconds: dict[str, float]
+    compiled: dict[str, int]
     recompiles: tuple[str, ...]
     machine: Machine
     plan: Plan
@@ -115,6 +117,7 @@ class Report:
             "memory": _plain(self.memory),
             "schedule": _plain(self.schedule),
             "compile_seconds": dict(self.compile_seconds),
+            "compiled": dict(self.compiled),
             "recompiles": list(self.recompiles),
             "machine": {
                 "cpu": machine.cpu,

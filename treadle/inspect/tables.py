@@ -13,7 +13,7 @@ from treadle.runtime import Machine
 
 from .decisions import DecisionReport
 from .kernels import KernelReport
-from .places import Place
+from .places import Place, short_path
 from .report import Report
 
 MOST_PLACES = 4  # lines shown of one kernel
@@ -51,31 +51,36 @@ def render(e: Report, width: int) -> Iterator[RenderableType]:
 def summary(e: Report) -> str:
     """Return the main figures in a dozen lines."""
     calls = sum(len(k.calls) for k in e.kernels)
+    counts = ", ".join(f"{step.name} {step.after}" for step in e.passes[:-1])
+    slowest = sorted(e.compile_seconds.items(), key=lambda item: -item[1])[:4]
+    memory = e.memory
     lines = [
         f"program   {e.name or 'plan'}: {calls} calls of {len(e.kernels)} kernels, {count(e.flops)}FLOP, "
         f"{count(e.nbytes)}B moved",
         f"time      {_time_line(e)}",
         f"threads   {_thread_line(e)}",
-        f"passes    {_pass_line(e)}",
+        f"passes    nodes: {counts}; fused to {e.passes[-1].after} kernels",
         f"fusion    {_fusion_line(e)}",
-        f"memory    {_memory_line(e)}",
-        f"compile   {_compile_line(e)}",
+        f"memory    temporaries {count(memory.peak)}B (lower bound {count(memory.lower_bound)}B), "
+        f"state {count(memory.state)}B",
+        f"compile   {sum(e.compile_seconds.values()):.2f} s: "
+        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in slowest),
     ]
     for k, kernel in enumerate(e.kernels[:TOP]):
         head = "kernels" if k == 0 else ""
-        where = f"  {_shortest(kernel.places)}" if kernel.places else ""
         lines.append(
             f"{head:9} {kernel.share:4.0%} {len(kernel.calls):3}x {kernel.name}: {duration(kernel.measured_ns)}, "
-            f"{kernel.ratio:.2f} of least{where}"
+            f"ratio {_ratio(kernel)}{_shortest(kernel.places)}"
         )
     return "\n".join(lines)
 
 
 def _shortest(places: Sequence[Place]) -> str:
-    """Return the line that says most: one in a module, with its first module, before those of an optimiser."""
-    place = next((p for p in places if p.modules), places[0])
-    where = f"{place.file.rpartition('/')[2]}:{place.line}"
-    return f"{where} in {place.modules[0]}" if place.modules else where
+    """Return where a kernel comes from in few words: the first module, or else the line."""
+    modules = [module for place in places for module in place.modules]
+    if modules:
+        return f", {modules[0]}"
+    return f", {short_path(places[0].file)}:{places[0].line}" if places else ""
 
 
 # ---- parts
@@ -237,11 +242,8 @@ def _compile_time(e: Report) -> RenderableType:
 
 def _time_line(e: Report) -> str:
     rate = e.flops / e.measured_ns if e.measured_ns else 0.0
-    ratio = e.measured_ns / e.predicted_ns if e.predicted_ns else 0.0
-    return (
-        f"{duration(e.measured_ns)} measured, {duration(e.predicted_ns)} is the least on the roofline "
-        f"(ratio {ratio:.2f}); {rate:.1f} GFLOP/s"
-    )
+    ratio = f"ratio {e.measured_ns / e.predicted_ns:.2f}" if e.predicted_ns else "no work"
+    return f"{duration(e.measured_ns)} measured, roofline {duration(e.predicted_ns)}, {ratio}; {rate:.1f} GFLOP/s"
 
 
 def _thread_line(e: Report) -> str:
@@ -254,19 +256,15 @@ def _thread_line(e: Report) -> str:
     )
 
 
-def _pass_line(e: Report) -> str:
-    first, *others = e.passes
-    steps = [f"{first.name} {first.after}", *[f"{step.name} {step.after}" for step in others]]
-    return " -> ".join(steps) + " kernels"
-
-
 def _fusion_line(e: Report) -> str:
     joined = sum(decision.count for decision in e.decisions if decision.fused)
-    refusals = e.refusals
-    text = f"{joined} joined, {sum(decision.count for decision in refusals)} refused"
-    if refusals:
-        first = refusals[0]
-        text += f"; largest refused: {first.count}x {first.producer}: {first.reason}"
+    reasons: dict[str, int] = {}
+    for decision in e.refusals:
+        reasons[decision.reason] = reasons.get(decision.reason, 0) + decision.count
+    text = f"{joined} joined, {sum(reasons.values())} refused"
+    if reasons:
+        reason = max(reasons, key=lambda reason: reasons[reason])
+        text += f" ({reasons[reason]}: {reason})"
     return text
 
 
@@ -283,7 +281,8 @@ def _memory_line(e: Report) -> str:
 def _compile_line(e: Report) -> str:
     total = sum(e.compile_seconds.values())
     stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in e.compile_seconds.items())
-    return f"{total:.2f} s: {stages}"
+    counts = ", ".join(f"{number} {word}" for word, number in e.compiled.items() if number)
+    return f"{total:.2f} s: {stages}; kernels: {counts or 'none'}"
 
 
 # ---- figures

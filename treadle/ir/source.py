@@ -35,18 +35,33 @@ class _Here:
 _here = _Here()
 
 
+MODELS = ("nn", "optim", "data", "train")  # packages whose code is written as a user's would be
+
+
 @lru_cache(maxsize=4096)
-def _is_ours(code: CodeType) -> bool:
-    return code.co_filename.startswith(PACKAGE + os.sep) or code.co_filename.startswith("<frozen")
+def _kind(code: CodeType) -> str:
+    """Return whose code it is: "user", or of treadle "models", "command" (nobody's program calls it) or "core"."""
+    name = code.co_filename
+    if not name.startswith(PACKAGE + os.sep):
+        return "core" if name.startswith("<frozen") else "user"
+    package = name[len(PACKAGE) + 1 :].partition(os.sep)[0]
+    return "models" if package in MODELS else "command" if package == "cli" else "core"
 
 
 def user_source() -> Source | None:
-    """Return the innermost frame outside treadle, or the source fixed by `attributed_to`."""
+    """Return the innermost frame outside treadle, or the source fixed by `attributed_to`.
+
+    Under the `treadle` command there is none; then it is the innermost line of a model or optimiser.
+    """
     if _here.fixed is not None:
         return _here.fixed
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # the documented way to walk frames cheaply
-    while frame is not None and _is_ours(frame.f_code):
-        frame = frame.f_back
+    models = None
+    while frame is not None and (kind := _kind(frame.f_code)) != "user":
+        if kind == "models" and models is None:
+            models = frame
+        frame = None if kind == "command" else frame.f_back
+    frame = frame or models
     if frame is None:
         return None
     return Source(frame.f_code.co_filename, frame.f_lineno, ".".join(_here.modules))

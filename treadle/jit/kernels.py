@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,6 +22,8 @@ from treadle.schedule.loops import schedule_loops
 from treadle.schedule.product import product_of, schedule_product
 from treadle.schedule.scatter import schedule_scatter
 from treadle.te import Buffer, Fetch, For, Reduce, Stmt, Store
+
+from .timings import Timings
 
 
 @dataclass(frozen=True)
@@ -222,13 +225,35 @@ _loaded: dict[tuple[str, str], int] = {}
 _keep: list[object] = []
 
 
-def addresses(kernels: list[Kernel], target: Target) -> list[int]:
+def addresses(kernels: list[Kernel], target: Target, timings: Timings) -> list[int]:
     """Return the entry address of each kernel, compiling or loading what this process has not got yet."""
-    missing = {k.symbol: k for k in kernels if (k.symbol, target.key) not in _loaded}
+    by_symbol = {k.symbol: k for k in kernels}
+    missing = {s: k for s, k in by_symbol.items() if (s, target.key) not in _loaded}
+    timings.loaded += len(by_symbol) - len(missing)
     if missing:
-        objects = [object_code(f"{k.kind}\n{s}\n{k.text}", k.llvm, target) for s, k in missing.items()]
+        objects = [_object_code(k, target, timings) for k in missing.values()]
+        start = time.perf_counter()
         library = toolchain.load(objects, list(missing))
         _keep.append(library)
         for symbol in missing:
             _loaded[symbol, target.key] = library.address(symbol)
+        timings.add("load", start)
     return [_loaded[k.symbol, target.key] for k in kernels]
+
+
+def _object_code(kernel: Kernel, target: Target, timings: Timings) -> bytes:
+    """Return the object code of a kernel; note what its making took, or that it was on the disk."""
+    emitted: list[float] = []
+
+    def write() -> str:
+        began = time.perf_counter()
+        text = kernel.llvm()
+        emitted.append(timings.add("emit", began))
+        return text
+
+    start = time.perf_counter()
+    code = object_code(f"{kernel.kind}\n{kernel.symbol}\n{kernel.text}", write, target)
+    timings.add("llvm" if emitted else "cache", emitted[0] if emitted else start)
+    timings.compiled += bool(emitted)
+    timings.cached += not emitted
+    return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -28,25 +28,13 @@ from .order import Step, claim, link, order_copies, ordered, values_of
 from .pipeline import Stage, simplified
 from .samples import Origin, sample_inputs
 from .stages import Stages, stages_of
+from .timings import Timings
 
 Array = np.ndarray[Any, Any]
 
 # Rough speeds of one core, used only to balance work between threads; correctness and bits do not depend on them.
 FLOPS_PER_NS = {"matmul": 60.0, "attention": 50.0, "loop": 12.0, "scatter": 2.0}
 BYTES_PER_NS = 12.0
-
-
-@dataclass
-class Timings:
-    """Seconds spent on each stage of compiling."""
-
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-
-    def add(self, stage: str, since: float) -> float:
-        """Add the time since `since` to a stage; return the time now."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
-        return now
 
 
 class Plan:
@@ -81,8 +69,8 @@ class Plan:
         now = self.timings.add("schedule", now)
         self._lay_out()
         now = self.timings.add("memory and tasks", now)
-        entries = addresses([s.kernel for s in self.steps], self.target)
-        now = self.timings.add("code", now)
+        entries = addresses([s.kernel for s in self.steps], self.target, self.timings)
+        now = time.perf_counter()
         self._assemble(entries)
         self.timings.add("memory and tasks", now)
 
@@ -270,19 +258,21 @@ class Plan:
         Inputs that nobody holds get made-up numbers.
         """
         types = [n.type for n in self.graph.inputs]
-        arrays, _ = sample_inputs(types, self.origin.holds(), set(self.state.values()))
+        held = self.origin.holds()
         slots = self.slots
-        before = slots[:]
-        try:
-            for k, a in enumerate(arrays):
-                slots[k] = a.ctypes.data
-            outputs, arena = self.new_outputs(), self.bind_arena()
-            self.program.run(self._address)
-            found = self.program.profile(self._address, steps)
-            del outputs, arena
-            return found
-        finally:
-            slots[:] = before  # cells stay bound to their slots between calls
+        with self.lock:
+            before = slots[:]
+            try:
+                arrays, _ = sample_inputs(types, held, set(self.state.values()))
+                for k, a in enumerate(arrays):
+                    slots[k] = a.ctypes.data
+                outputs, arena = self.new_outputs(), self.bind_arena()
+                self.program.run(self._address)
+                found = self.program.profile(self._address, steps)
+                del outputs, arena
+                return found
+            finally:
+                slots[:] = before  # cells stay bound to their slots between calls
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from treadle.core import Type, flatten
+from treadle.core import TraceError, Type, flatten
 from treadle.ir import Graph, Input, Node, substitute, topological
 from treadle.tensor import Cell, Tensor
-from treadle.tensor.realize import Data, Handle, bare, handle_of
+from treadle.tensor.realize import Data, Handle, bare, handle_of, is_traced
 from treadle.tensor.trace import tracing
 from treadle.tensor.value import Maker
 
@@ -21,6 +22,7 @@ class CellUse:
     cell: Cell
     input: Node
     held: Tensor
+    first: Tensor
     written: bool = False
     requires_grad: bool = False
 
@@ -95,7 +97,9 @@ class Tracer:
         use = self.cells.get(id(cell))
         if use is None:
             node = self.new_input(cell.held.node.type)
-            use = self.cells[id(cell)] = CellUse(cell, node, cell.reads(node), requires_grad=cell.requires_grad)
+            use = self.cells[id(cell)] = CellUse(
+                cell, node, cell.reads(node), cell.held, requires_grad=cell.requires_grad
+            )
         return use
 
     def read(self, cell: Cell) -> Tensor:
@@ -137,6 +141,8 @@ def trace(function: Callable[..., Any], arguments: Callable[[Tracer], tuple[Any,
         result = function(*args, **kwargs)
         leaves, structure = flatten(result)
         leaves = [leaf.read() if isinstance(leaf, Cell) else leaf for leaf in leaves]
+    del args, kwargs, result
+    local = _forget_local(tracer)
     outputs: list[Node] = []
 
     def output(tensor: Tensor) -> int:
@@ -152,9 +158,44 @@ def trace(function: Callable[..., Any], arguments: Callable[[Tracer], tuple[Any,
     for use in grads:
         if not use.local and use.held is not None:
             output(use.held)
+    outputs[:] = substitute(outputs, local)
     # Tensors the function closes over: their data stays where it is, as inputs that are bound once.
     found = [node for node in topological(outputs) if isinstance(node.op, Data)]
     inputs = {node: tracer.new_input(node.type) for node in found}
     constants = [(inputs[node], handle) for node in found if (handle := handle_of(node)) is not None]
     graph = Graph(tuple(tracer.inputs), substitute(outputs, inputs))
     return Trace(graph, structure, plan, cells, written, grads, list(tracer.guards.values()), constants)
+
+
+def _forget_local(tracer: Tracer) -> dict[Node, Node]:
+    """Drop the cells and gradients of what died with the call; return the first values of these cells by their inputs.
+
+    A cell that the function makes and drops starts anew in every call. One that it leaves somewhere is made once, by
+    the trace, and is state like any other.
+    """
+    cells, grads = list(tracer.cells.values()), list(tracer.grads.values())
+    tracer.cells.clear()
+    tracer.grads.clear()
+    owners = [weakref.ref(use.cell) for use in cells], [weakref.ref(use.owner) for use in grads]
+    for use in cells:
+        del use.cell
+    for use in grads:
+        del use.owner
+    local: dict[Node, Node] = {}
+    for use, owner in zip(cells, owners[0], strict=True):
+        cell = owner()
+        if cell is None:
+            local[use.input] = substitute([bare(use.first.node)], local)[0]
+            continue
+        if is_traced(use.first.node):
+            raise TraceError(
+                f"compile: a {type(cell).__name__} {use.first.node.type!r} was made from a value of the function being "
+                f"compiled and outlives the call. Make it outside and assign to it inside."
+            )
+        use.cell = cell
+        tracer.cells[id(cell)] = use
+    for use, owner in zip(grads, owners[1], strict=True):
+        use.owner = owner()
+        if use.owner is not None:
+            tracer.grads[id(use.owner)] = use
+    return local

@@ -20,6 +20,7 @@ from treadle.ir import Const, Get, Graph, Input, Node, Source, results, substitu
 from treadle.ops.base import Reduction, TensorOp
 from treadle.ops.formula import Inliner, lowered, op_cost
 from treadle.ops.fused import Fused, KernelKind
+from treadle.ops.placement import placement
 from treadle.te import Load, Var, coefficients, flatten_index, index, literal, substitute_index, unflatten_index
 
 RECOMPUTE_COST = 64  # flops an element may cost to compute again before it is stored instead
@@ -142,6 +143,7 @@ class _Fuser:
     def run(self) -> Fusion:
         self.choose_stored()
         self.make_groups()
+        self.merge_placements()
         self.merge_epilogues()
         self.merge_loops()
         self.merge_siblings()
@@ -295,6 +297,21 @@ class _Fuser:
         return reads
 
     # ---- merging
+
+    def merge_placements(self) -> None:
+        """Let attention's gradient write its results side by side where that is all that is done with them."""
+        leaving = set(self.graph.outputs)
+        for group in self.groups():
+            if group.kind != "loop" or len(group.producers) != 1 or len(group.members) != 1:
+                continue
+            (producer,), (value,) = group.producers, group.members
+            parts = producer.members
+            if producer.kind != "attention" or list(producer.consumers) != [group] or not leaving.isdisjoint(parts):
+                continue
+            places = placement(value, lambda n: isinstance(n.op, Get))
+            if places is not None and set(places) == set(parts) and all(steps[-1] == 1 for steps, _ in places.values()):
+                self.join(producer, group)
+                self.decide(parts[0], value, True, "as the place the results are written to")
 
     def merge_epilogues(self) -> None:
         """Let matrix products finish the elementwise work that follows them."""

@@ -49,7 +49,6 @@ class AttentionProblem:
         scale: what scores are multiplied by.
         operands: by name, as [B, H, T, D]; lse has no columns.
         results: by name, where each is stored, as [B, H, T, D]; those nobody reads are missing.
-        stored: the dtype of the results other than lse.
     """
 
     dtype: DType
@@ -61,7 +60,6 @@ class AttentionProblem:
     scale: float
     operands: tuple[tuple[str, Operand], ...]
     results: tuple[tuple[str, Operand], ...]
-    stored: DType
 
     @property
     def grad(self) -> bool:
@@ -90,9 +88,9 @@ class AttentionProblem:
     def __str__(self) -> str:
         size = f"{self.batch[0]}x{self.batch[1]} heads * {self.rows}x{self.columns}x{self.depth} {self.dtype.short}"
         places = [f"{n}=#{o.buffer}{o.matrix.dtype.short}{_steps(o.matrix)}" for n, o in self.operands]
-        stores = [f"{n}=#{o.buffer}{_steps(o.matrix)}" for n, o in self.results]
+        stores = [f"{n}=#{o.buffer}{o.matrix.dtype.short}{_steps(o.matrix)}" for n, o in self.results]
         kind = f"{'causal ' if self.causal else ''}attention{' gradient' if self.grad else ''}, scale {self.scale!r}"
-        return f"{kind}: {size}; {' '.join(places)} -> {' '.join(stores)} {self.stored.short}"
+        return f"{kind}: {size}; {' '.join(places)} -> {' '.join(stores)}"
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,6 @@ def attention_problem(body: Graph) -> AttentionProblem:
         op.scale,
         tuple(operands),
         tuple(results),
-        q.dtype,
     )
 
 

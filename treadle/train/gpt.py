@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core import CheckpointError, ConfigError
+from treadle.core import CheckpointError, ConfigError, MemoryLimitError
 from treadle.data import ByteVocabulary, CharVocabulary, Corpus, Vocabulary, Windows, read_text, vocabulary_from
 from treadle.nn import GPT, GPTConfig, generate
 from treadle.optim import AdamW, Schedule, cosine, warmup
+from treadle.runtime.storage import available_nbytes
 from treadle.tensor.random import manual_seed
 
 from . import checkpoint
@@ -22,6 +23,8 @@ from .config import TrainConfig
 from .progress import Progress
 from .run import Run
 from .trainer import Plan, Trainer
+
+COPIES = 4  # of each weight's size: the weight, its gradient, Adam's two means
 
 
 @dataclass
@@ -113,6 +116,7 @@ def _assemble(config: TrainConfig, corpus: Corpus, run: Run, progress: Progress 
     train, validation = (vocabulary.encode(part) for part in corpus.split(config.validation))
     manual_seed(config.seed)
     model = GPT(config.model(vocabulary.size))
+    _check_memory(model)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     optimizer = AdamW(
@@ -146,6 +150,18 @@ def _assemble(config: TrainConfig, corpus: Corpus, run: Run, progress: Progress 
         progress=progress,
     )
     return GPTRun(run, config, corpus, vocabulary, model, trainer)
+
+
+def _check_memory(model: GPT) -> None:
+    """Raise MemoryLimitError before any weight is drawn, if training cannot fit."""
+    size = sum(p.size for p in model.parameters())
+    needed = COPIES * sum(p.nbytes for p in model.parameters())
+    available = available_nbytes()
+    if needed > available:
+        raise MemoryLimitError(
+            f"train: a model of {size / 1e9:.2f} G parameters needs {needed / 1e9:.1f} GB for weights, gradients and "
+            f"optimiser state; {available / 1e9:.1f} GB are available. Choose fewer layers, or less width."
+        )
 
 
 def plan_of(config: TrainConfig) -> Plan:

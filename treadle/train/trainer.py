@@ -232,14 +232,12 @@ class Trainer:
         self.progress.show(status, now=True)
 
     def _show(self, status: Status, loss: float, rate: float, times: list[float]) -> None:
-        speed = self._tokens / times[-1]
-        before = status.tokens_per_second
-        # The first step compiles and says nothing about the speed.
-        smooth = speed if len(times) <= 2 else before + SMOOTHING * (speed - before)
         status.step, status.steps, status.loss, status.lr = self.step, self.steps, loss, rate
-        status.tokens_per_second = smooth
-        if self.steps:
-            status.seconds_left = (self.steps - self.step) * self._tokens / smooth
+        if len(times) > 1:  # the first step compiles and says nothing about the speed
+            speed, before = self._tokens / times[-1], status.tokens_per_second
+            status.tokens_per_second = before + SMOOTHING * (speed - before) if before else speed
+            if self.steps:
+                status.seconds_left = (self.steps - self.step) * self._tokens / status.tokens_per_second
         self.progress.show(status)
 
     def _stop_not_finite(self, loss: float, norm: float) -> None:
