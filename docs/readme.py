@@ -1,4 +1,4 @@
-"""Writes the parts of README.md that are read off the code: the tree of files, each with its module's first sentence.
+"""Writes the parts of README.md that are read off the code: each layer's lines, each file's first sentence.
 
 `make fix` runs it; a test fails when the README is out of date.
 """
@@ -36,6 +36,21 @@ def tree() -> str:
     return "\n".join(lines)
 
 
+def num_lines(name: str) -> int:
+    """Return the lines of a package's Python files."""
+    return sum(len(path.read_text().splitlines()) for path in (ROOT / "treadle" / name).rglob("*.py"))
+
+
+def counted(text: str) -> str:
+    """Return the text with the lines column of the layer table filled, in hundreds: few edits change it."""
+
+    def row(found: re.Match[str]) -> str:
+        counts = [f"{round(num_lines(name), -2):,}" for name in re.findall(r"`(\w+)`", found[1])]
+        return f"| {found[1]} | {found[2]} | {' · '.join(counts)} |"
+
+    return re.sub(r"^\| (`\w+`(?: · `\w+`)*) \| ([^|]*) \|[^|\n]*\|?$", row, text, flags=re.MULTILINE)
+
+
 def filled(text: str, mark: str, body: str) -> str:
     """Return the text with what stands between `<!-- mark -->` and `<!-- /mark -->` replaced."""
     pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
@@ -46,7 +61,7 @@ def filled(text: str, mark: str, body: str) -> str:
 
 def readme() -> str:
     """Return README.md as it should be."""
-    return filled(README.read_text(), "tree", f"```text\n{tree()}\n```")
+    return filled(counted(README.read_text()), "tree", f"```text\n{tree()}\n```")
 
 
 if __name__ == "__main__":

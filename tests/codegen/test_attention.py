@@ -135,10 +135,11 @@ either_way = pytest.mark.parametrize("causal", [False, True])
 checks = pytest.mark.parametrize("check", [check_forward, check_backward])
 
 
-@every_cpu
 @either_way
 @checks
-@pytest.mark.parametrize("t", LENGTHS)
+@pytest.mark.parametrize(
+    ("t", "cpu"), [(t, cpu) for cpu in CPUS for t in (LENGTHS if cpu == CPUS[-1] else (1, 17, 65))]
+)
 def test_lengths(check: Check, t: int, causal: bool, cpu: str) -> None:
     check((1, 2, t, t, 16), cpu, causal=causal)
 
@@ -152,7 +153,7 @@ def test_depths(check: Check, d: int, cpu: str) -> None:
 
 @either_way
 @checks
-@pytest.mark.parametrize(("t", "s"), [(1, 50), (50, 1), (20, 100), (100, 20), (65, 300), (300, 33), (129, 128)])
+@pytest.mark.parametrize(("t", "s"), [(1, 50), (50, 1), (20, 100), (300, 33), (129, 128)])
 @pytest.mark.parametrize("heads", [2, 4])
 def test_more_rows_or_more_columns(check: Check, heads: int, t: int, s: int, causal: bool) -> None:
     check((1, heads, t, s, 24), CPUS[-1], causal=causal)
@@ -166,12 +167,13 @@ def test_dtypes(check: Check, dtype: DType, cpu: str) -> None:
 
 
 @either_way
-@pytest.mark.parametrize(("t", "s"), [(1200, 1200), (40, 5000), (2000, 1000)])
+@pytest.mark.parametrize(("t", "s"), [(40, 5000), (1500, 700)])
 def test_long_sequences(t: int, s: int, causal: bool) -> None:
     """Several blocks of columns: the sums are rescaled on the way, and scratch memory stays bounded."""
     check_forward((1, 1, t, s, 64), CPUS[-1], causal=causal)
+    check_forward((1, 1, t, s, 256), CPUS[-1], causal=causal)
     check_backward((1, 1, t, s, 64), CPUS[-1], causal=causal)
-    check_backward((2, 2, t, s, 16), CPUS[-1], causal=causal)
+    check_backward((1, 4, t, s, 8), CPUS[-1], causal=causal)
 
 
 def test_scratch_memory_is_bounded() -> None:
@@ -315,6 +317,11 @@ def test_large_scores(s: int, cpu: str) -> None:
     assert want_lse.max() > 1e4
     close(lse, want_lse, 1e-6)
     close(out, want, 2e-2)
+    ct = np.random.default_rng(1).standard_normal(out.shape).astype(np.float32)
+    given = [q, k, v, out, lse, ct]
+    got = run(grad_graph(types_of(given), False, 1.0), given, cpu)
+    for x, wanted in zip(got, AttentionGrad(False, 1.0).eval(*given), strict=True):
+        close(x, wanted, 2e-2)
 
 
 @every_cpu

@@ -73,7 +73,7 @@ def test_a_function_is_explained_for_the_call_the_file_makes(script, name, input
     found = json.loads(call(f"{script}:{name}", "--json").stdout)
     assert found["inputs"] == inputs
     assert len(found["recompiles"]) == times - 1
-    assert found["measured_on"].endswith("on the data of the inputs; state is copied first, so nothing changes")
+    assert "on the data of the inputs; state is copied first, so nothing changes" in found["measured_on"]
     # Equal programs are one in a process, and keep the lines of the first: compare the file by name.
     files = {Path(place["file"]).name for kernel in found["kernels"] for place in kernel["places"]}
     assert files == {Path(script).name}

@@ -1,4 +1,4 @@
-"""Random programs. Their values are small whole numbers, which every dtype holds exactly: results must agree bit for bit.
+"""Random programs. Values are small whole numbers, which every dtype holds exactly: results must agree bit for bit.
 
 `Maker` grows a program one op at a time from a source of choices (a `random.Random`, or Hypothesis's). It keeps a bound
 on the magnitude of every value and clips before a dtype could round, so the order of sums does not matter either.
@@ -86,9 +86,9 @@ class Maker:
     def step(self) -> None:
         """Add the value of one more op."""
         ops = [
-            self.elementwise, self.elementwise, self.elementwise, self.compare, self.cast, self.reduce, self.reduce, self.arg,
-            self.reshape, self.permute, self.slice, self.pad, self.concat, self.broadcast, self.take, self.matmul, self.along,
-            self.triangle, self.scatter,
+            self.elementwise, self.elementwise, self.elementwise, self.compare, self.cast, self.reduce, self.reduce,
+            self.arg, self.reshape, self.permute, self.slice, self.pad, self.concat, self.broadcast, self.take,
+            self.matmul, self.along, self.triangle, self.scatter,
         ]  # fmt: skip
         self.random.choice(ops)()
 
@@ -158,7 +158,8 @@ class Maker:
         x = self.pick(ndim=1)
         options = [(x.size,), (1, x.size), (x.size, 1)]
         if x.ndim > 1:
-            options += [(x.shape[0], x.size // x.shape[0]) if x.shape[0] else (0,), (*x.shape[:-2], x.shape[-1] * x.shape[-2])]
+            options.append((*x.shape[:-2], x.shape[-1] * x.shape[-2]))
+            options += [(x.shape[0], x.size // x.shape[0])] if x.shape[0] else []
         options += [(d, x.size // d) for d in (2, 3, 4) if x.size % d == 0]
         self.add(td.reshape(x, self.random.choice(options)), self.bound(x))
 
@@ -219,7 +220,8 @@ class Maker:
         shape = self.random.choice(((), (1,), (5,), (2, 3), (0,)))
         if x.shape[axis] and x.size // x.shape[axis] * math.prod(shape) <= MOST:
             where = self.positions(x.shape[axis], shape)
-            self.add(td.take(x, where, axis=axis) if len(shape) == 1 else x[(slice(None),) * axis + (where,)], self.bound(x))
+            by_index = x[(slice(None),) * axis + (where,)]
+            self.add(td.take(x, where, axis=axis) if len(shape) == 1 else by_index, self.bound(x))
 
     def along(self) -> None:
         x = self.pick(ndim=1)
@@ -319,8 +321,9 @@ class SmoothMaker(Maker):
 
     def step(self) -> None:
         self.random.choice((
-            self.elementwise, self.elementwise, self.elementwise, self.mean, self.reshape, self.permute, self.slice, self.pad,
-            self.concat, self.take, self.product, self.softmax, self.layer_norm, self.cross_entropy, self.triangle, self.most,
+            self.elementwise, self.elementwise, self.elementwise, self.mean, self.reshape, self.permute, self.slice,
+            self.pad, self.concat, self.take, self.product, self.softmax, self.layer_norm, self.cross_entropy,
+            self.triangle, self.most,
         ))()  # fmt: skip
 
     def elementwise(self) -> None:
@@ -328,8 +331,8 @@ class SmoothMaker(Maker):
         y = self.like(x)
         functions = (
             lambda: td.tanh(x + y), lambda: td.sigmoid(x) * y, lambda: td.exp(-x * x) + y, lambda: x - 0.5 * y,
-            lambda: td.sqrt(x * x + 1) - y, lambda: td.log1p(x * x) * 0.5, lambda: td.sin(x) * td.cos(y), lambda: td.erf(x),
-            lambda: x / (y * y + 1), lambda: td.where(x > 0, x, 0.1 * y), lambda: td.nn.functional.gelu(x),
+            lambda: td.sqrt(x * x + 1) - y, lambda: td.log1p(x * x) * 0.5, lambda: td.sin(x) * td.cos(y),
+            lambda: td.erf(x), lambda: x / (y * y + 1), lambda: td.where(x > 0, x, 0.1 * y), lambda: td.nn.functional.gelu(x),
         )  # fmt: skip
         value = self.random.choice(functions)()
         if value.size <= MOST:

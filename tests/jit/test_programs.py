@@ -33,7 +33,7 @@ def outcomes(tensors: list[td.Tensor], cpu: str, threads: int) -> tuple[list[np.
     return wanted, results[0]
 
 
-@settings(max_examples=90)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31), st.sampled_from(CPUS), st.sampled_from((2, 3)))
 def test_programs_of_whole_numbers_are_exact(seed: int, cpu: str, threads: int) -> None:
     tensors = exact_program(Random(seed), 10)
@@ -42,7 +42,7 @@ def test_programs_of_whole_numbers_are_exact(seed: int, cpu: str, threads: int) 
             np.testing.assert_array_equal(got, want)
 
 
-@settings(max_examples=25)
+@settings(max_examples=14)
 @given(st.integers(0, 2**31), st.sampled_from(CPUS), st.sampled_from((td.float64, td.float32, td.float16, td.bfloat16)))
 def test_losses_and_gradients_of_smooth_programs(seed: int, cpu: str, dtype: td.DType) -> None:
     tensors = smooth_program(Random(seed), dtype, 6)
@@ -80,7 +80,8 @@ def test_products_with_no_elements(a: tuple[int, ...], b: tuple[int, ...]) -> No
 
 def test_a_pad_of_nothing_is_its_value() -> None:
     x = td.where(td.asarray(1.0) > 0, td.asarray(2.0), td.asarray(3.0))
-    np.testing.assert_array_equal(td.pad(td.broadcast_to(x, (0, 2)), [(1, 1), (0, 1)], value=7).numpy(), np.full((2, 3), 7))
+    padded = td.pad(td.broadcast_to(x, (0, 2)), [(1, 1), (0, 1)], value=7)
+    np.testing.assert_array_equal(padded.numpy(), np.full((2, 3), 7))
 
 
 @pytest.mark.parametrize("axis", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2), ()])

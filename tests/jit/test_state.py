@@ -1,4 +1,4 @@
-"""Cells in compiled functions: values that change places, old values read after new ones are made, memory that others hold."""
+"""Cells in compiled functions: values change places, old ones are read late, others hold the memory."""
 
 from collections.abc import Callable
 

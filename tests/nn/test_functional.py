@@ -51,7 +51,6 @@ def test_linear(shape):
         (F.softmax, lambda x: TF.softmax(x, -1)),
         (lambda x: F.softmax(x, 0), lambda x: TF.softmax(x, 0)),
         (F.log_softmax, lambda x: TF.log_softmax(x, -1)),
-        (F.normalize, TF.normalize),
     ],
 )
 def test_activations(ours, theirs):
@@ -146,21 +145,25 @@ def test_dropout():
     np.testing.assert_array_equal(np.asarray(F.dropout(x, 1.0)), 0)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: F.linear(td.ones((2, 3)), td.ones((4, 5))), ShapeError, r"linear: input f32\[2,3\] does not fit weight f32\[4,5\]"),
-        (lambda: F.layer_norm(td.ones((2, 3)), 4), ShapeError, r"normalized_shape \[4\] is not the end of the input's shape \[2, 3\]"),
-        (lambda: F.embedding(td.ones((2,)), td.ones((3, 2))), DTypeError, "numbers have dtype float32. They must be integers"),
-        (lambda: F.cross_entropy(td.ones((2, 3)), td.asarray([0])), ShapeError, r"input f32\[2,3\] and target i64\[1\] do not fit"),
-        (lambda: F.cross_entropy(td.ones((1, 3)), td.ones((1,))), DTypeError, "targets have dtype float32"),
-        (lambda: F.cross_entropy(td.ones((1, 3)), td.asarray([0]), reduction="avg"), ConfigError, "reduction is 'avg'. Allowed: none, mean, sum"),
-        (lambda: F.gelu(td.ones((1,)), approximate="fast"), ConfigError, "approximate is 'fast'. Allowed: none, tanh"),
-        (lambda: F.dropout(td.ones((1,)), 1.5), ConfigError, "p is 1.5. It is a probability"),
-        (lambda: F.mse_loss(td.ones((2,)), td.ones((3,))), ShapeError, r"input f32\[2\] and target f32\[3\] differ in shape"),
-        (lambda: F.scaled_dot_product_attention(td.ones((2, 3)), td.ones((2, 4)), td.ones((2, 4))), ShapeError, "do not fit"),
-    ],
-)  # fmt: skip
+def one(*shape: int) -> td.Tensor:
+    return td.ones(shape)
+
+
+WRONG = [
+    (lambda: F.linear(one(2, 3), one(4, 5)), ShapeError, r"linear: input f32\[2,3\] does not fit weight f32\[4,5\]"),
+    (lambda: F.layer_norm(one(2, 3), 4), ShapeError, r"normalized_shape \[4\] is not the end of .* \[2, 3\]"),
+    (lambda: F.embedding(one(2), one(3, 2)), DTypeError, r"numbers have dtype float32\. They must be integers"),
+    (lambda: F.cross_entropy(one(2, 3), td.asarray([0])), ShapeError, r"f32\[2,3\] and target i64\[1\] do not fit"),
+    (lambda: F.cross_entropy(one(1, 3), one(1)), DTypeError, "targets have dtype float32"),
+    (lambda: F.cross_entropy(one(1, 3), td.asarray([0]), reduction="avg"), ConfigError, "Allowed: none, mean, sum"),
+    (lambda: F.gelu(one(1), approximate="fast"), ConfigError, r"approximate is 'fast'\. Allowed: none, tanh"),
+    (lambda: F.dropout(one(1), 1.5), ConfigError, r"p is 1\.5\. It is a probability"),
+    (lambda: F.mse_loss(one(2), one(3)), ShapeError, r"input f32\[2\] and target f32\[3\] differ in shape"),
+    (lambda: F.scaled_dot_product_attention(one(2, 3), one(2, 4), one(2, 4)), ShapeError, "do not fit"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), WRONG)
 def test_wrong_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()

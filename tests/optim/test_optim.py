@@ -76,12 +76,12 @@ def close(a: list[np.ndarray], b: list[np.ndarray]) -> None:
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6, err_msg=f"step {i}")
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda v: str(v))
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_every_step_is_pytorchs(name, options):
     close(ours(name, options), theirs(name, options))
 
 
-@pytest.mark.parametrize(("name", "options"), [CASES[2], CASES[8]], ids=lambda v: str(v))
+@pytest.mark.parametrize(("name", "options"), [CASES[2], CASES[8]], ids=str)
 def test_eager_is_the_same(name, options):
     close(ours(name, options, compiled=False), theirs(name, options))
 

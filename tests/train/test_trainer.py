@@ -76,7 +76,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(settings, start, kind):
 
 
 def test_time_is_turned_into_steps_that_are_recorded(settings, start):
-    made = start(settings.replace(steps=0, minutes=0.02, warmup=8))
+    made = start(settings.replace(steps=0, minutes=0.004, warmup=8))
     outcome = made.trainer.fit()
     assert outcome.step == outcome.steps >= 8
     recorded = made.run.read_config()

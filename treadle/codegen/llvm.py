@@ -77,7 +77,6 @@ class Module:
         self._declarations: dict[str, str] = {}
         self._globals: dict[str, str] = {}
         self._functions: dict[str, Function] = {}
-        self._texts: list[str] = []
 
     def function(
         self, name: str, params: Sequence[tuple[str, VType]], *, result: VType = VOID, internal: bool = False
@@ -106,16 +105,11 @@ class Module:
         self._globals[name] = f"@{name} = internal constant [{len(values)} x {elem}] [{body}], align 64"
         return Value(f"@{name}", PTR)
 
-    def add_text(self, text: str) -> None:
-        """Append functions written elsewhere as text; their declarations are theirs."""
-        self._texts.append(text)
-
     def __str__(self) -> str:
         parts = [f"; {line}" for line in self._comment.splitlines()]
         parts += [self._globals[k] for k in sorted(self._globals)]
         parts += [self._declarations[k] for k in sorted(self._declarations)]
         parts += [str(f) for f in self._functions.values()]
-        parts += self._texts
         return "\n".join([*parts, "attributes #0 = { nounwind }", "!0 = !{i32 1}", ""])
 
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from treadle.core import DType
+from treadle.core import DType, bool_, float32
 from treadle.ir import Const, Node
 from treadle.te import (
     COMBINES,
@@ -328,7 +328,11 @@ class Writer:
             case Fetch():
                 return self.fetch(op.buffer, node)
             case Fn():
-                return scalars.emit(self.f, op.fn, self.aligned([self.value(a) for a in node.args]), node.args[0].dtype)
+                values, dtype = self.aligned([self.value(a) for a in node.args]), node.args[0].dtype
+                if node.dtype is bool_ and len(values) == 2 and dtype.is_float and dtype.bits < 32:
+                    # Registers hold digits the dtype does not have: values that are equal in memory must be so here.
+                    values = [scalars.cast(self.f, v, float32, dtype) for v in values]
+                return scalars.emit(self.f, op.fn, values, dtype)
             case Select():
                 condition, a, b = self.aligned([self.value(x) for x in node.args])
                 return self.f.select(condition, a, b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -24,6 +25,7 @@ from .timeline import chrome_trace
 
 MEASURED_STEPS = 5
 LONG_STEP_NS = 2e8  # a step longer than this is measured once
+BUSY = 1.5  # load per CPU that a step alone does not make
 WIDTH = 130  # of `str`
 
 
@@ -110,4 +112,8 @@ def _measured_on(plan: Plan, steps: int) -> str:
     data = "the data of the inputs"
     if made_up:
         data = f"made-up numbers for {made_up} of {len(types)} inputs, whose data is not at hand"
-    return f"{steps} step{'s' if steps > 1 else ''} on {data}; state is copied first, so nothing changes"
+    text = f"{steps} step{'s' if steps > 1 else ''} on {data}; state is copied first, so nothing changes"
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > BUSY * cpus:
+        text += f". Other programs keep this machine busy (load {load:.1f} on {cpus} CPUs): the times are too long"
+    return text

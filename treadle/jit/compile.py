@@ -301,11 +301,14 @@ class Compiled(Generic[P, R]):
         last: tuple[Any, ...] = self._last or ()
         if key[0] != last[0]:
             return f"threads and cpu were {last[0]} and are {key[0]}"
+        inside = _is_nested(key)
+        if inside != _is_nested(last) or (inside and key[1] != last[1]):
+            return "the arguments are in other containers, or given by other names, than before"
         if len(key) != len(last):
             return f"it was called with {len(last) - 1} arguments and now with {len(key) - 1}"
         different = [k for k, (a, b) in enumerate(zip(last, key, strict=True)) if a != b]
         k = different[0] if different else 0
-        return f"argument {k - 1} was {_shown(last[k])} and is {_shown(key[k])}"
+        return f"argument {k - 1 - inside} was {_shown(last[k])} and is {_shown(key[k])}"
 
     def _note(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -383,6 +386,11 @@ def _stand_in(leaf: Any, tracer: Tracer) -> Any:
         dtype = array.dtype.newbyteorder("=")
         return Maker.new(tracer.new_input(Type(from_numpy(dtype), array.shape)), 1, False)
     return leaf
+
+
+def _is_nested(key: tuple[Any, ...]) -> bool:
+    """Whether a key starts with the structure of nested arguments."""
+    return len(key) > 1 and isinstance(key[1], tuple) and key[1][0] is tuple
 
 
 def _shown(part: Any) -> str:

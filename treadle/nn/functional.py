@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.core import ConfigError, DTypeError, ShapeError, as_dtype, float32, normalize_axis
+from treadle.core import ConfigError, DTypeError, ShapeError, as_dtype, float32
 from treadle.ir import Op, results
 from treadle.tensor import Tensor, creation, made, node_of, random, reductions
 from treadle.tensor import elementwise as ew
@@ -285,16 +285,6 @@ def mse_loss(input: Operand, target: Operand, *, reduction: str = "mean") -> Ten
 def one_hot(tensor: Operand, num_classes: int, *, dtype: Any = "int64") -> Tensor:
     """Return 1 at the position of each number along a new last axis, 0 elsewhere."""
     return creation.one_hot(tensor, num_classes, dtype=as_dtype(dtype))
-
-
-def normalize(input: Operand, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """Return the input with vectors along an axis scaled to length 1 (those shorter than eps: to length / eps)."""
-    if p != 2:
-        raise ConfigError(f"normalize: p is {p}. Allowed: 2.")
-    x = as_tensor("normalize", input)
-    axis = normalize_axis("normalize", dim, x.ndim)
-    squares = (x * x).sum(axis=axis, keepdims=True)
-    return x / where(squares > eps * eps, squares, eps * eps) ** 0.5
 
 
 def _check_reduction(what: str, reduction: str) -> None:

@@ -32,7 +32,8 @@ class Attention(Composite):
 
     Operands are q [B, H, T, D] and k, v [B, H, S, D]; with `causal` row t sees columns 0..t. Scores and sums are
     float32 (float64 for float64). Where every score that a row sees is -inf, its result is NaN and its logsumexp
-    -inf, as softmax of such a row.
+    -inf, as softmax of such a row. Columns that a row does not see weigh 0 in its sum: what is infinite or NaN in v may
+    reach it all the same.
     """
 
     name = "attention"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import cast
 
-from treadle.core import Type
+from treadle.core import Type, float32
 from treadle.ir import Const, Node
 from treadle.te import (
     SCALARS,
     Affine,
     Compute,
+    Convert,
     FloorDiv,
     Load,
     Mod,
@@ -44,11 +45,13 @@ class Inliner:
     """Builds the scalar expression of a node's element at an index.
 
     `leaf(node, index)` returns the expression of a node that is not to be inlined, or None to go on. A reduction must
-    be a leaf: an expression has no loops.
+    be a leaf: an expression has no loops. Values in `stored` are read as memory would give them: a kernel that makes
+    one and a kernel that loads it go on from the same bits.
     """
 
-    def __init__(self, leaf: Leaf) -> None:
+    def __init__(self, leaf: Leaf, stored: Collection[Node] = ()) -> None:
         self.leaf = leaf
+        self.stored = frozenset(n for n in stored if n.dtype.is_float and n.dtype.bits < 32)
         self.memo: dict[tuple[Node, Index], Node] = {}
 
     def value(self, node: Node, position: Index) -> Node:
@@ -61,13 +64,13 @@ class Inliner:
 
     def _value(self, node: Node, position: Index) -> Node:
         found = self.leaf(node, position)
-        if found is not None:
-            return found
-        if isinstance(node.op, Const):
-            return node
-        formula = lowered(node)
-        assert not formula.reduce, f"{node} is a reduction and cannot be inlined"
-        return self.element(node, formula, position, ())
+        if found is None:
+            if isinstance(node.op, Const):
+                return node
+            formula = lowered(node)
+            assert not formula.reduce, f"{node} is a reduction and cannot be inlined"
+            found = self.element(node, formula, position, ())
+        return Convert(node.dtype)(Convert(float32)(found)) if node in self.stored else found
 
     def element(self, node: Node, formula: Compute, position: Index, over: Index) -> Node:
         """Return the formula's value at an index, its loads replaced by the operands' elements there."""

@@ -13,8 +13,6 @@ from treadle.runtime.pool import native, pool, scratch
 from treadle.runtime.profile import Profile, TaskTime
 from treadle.runtime.tasks import Run, Schedule, Wait
 
-_WORDS = executor.RECORD_NBYTES // 8
-
 
 @dataclass(frozen=True)
 class KernelCall:

@@ -118,7 +118,7 @@ class _Scheduler:
                 return Fetch(self.registers[node])()
             return None
 
-        return Inliner(leaf)
+        return Inliner(leaf, self.body.outputs)
 
     def lanes(self) -> int:
         """Return the elements of one vector register for the dtype most of the work is done in."""
@@ -298,6 +298,8 @@ class _Scheduler:
                 assert isinstance(stmt, Store | Reduce)
                 for node in _outermost(stmt.value, lambda n, k=k: n in seen and seen[n] < k and n not in keep):
                     room = STASH_NBYTES - sum(b.size * b.dtype.itemsize for _, b in keep.values())
+                    if node.dtype.itemsize < 4:
+                        continue  # a row of them would be rounded, and the first pass has not seen that
                     if r in variables(node) and cost(node) >= STASH_COST and self.inner * node.dtype.itemsize <= room:
                         keep[node] = (seen[node], Buffer(f"row{len(keep)}", node.dtype, self.inner, "scratch"))
             for stmt in level:

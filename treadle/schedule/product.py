@@ -114,7 +114,7 @@ def schedule_product(body: Graph, cpu: Cpu) -> ProductSchedule:
         return Fetch(arguments[node])(flatten_index(at, node.shape))
 
     where = add(scale(row, n), column)
-    inliner = Inliner(leaf)
+    inliner = Inliner(leaf, body.outputs)
     values = [] if plain else [inliner.value(node, unflatten_index(where, node.shape)) for node in body.outputs]
     results: list[Buffer] = []
     for number, node in enumerate(body.outputs):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from treadle.core import DType, DTypeError, Type, float32, from_numpy, int64, promote
+from treadle.core import DType, DTypeError, float32, from_numpy, int64, promote
 from treadle.ir import Node, Op, constant
 
 from . import realize
@@ -161,11 +161,6 @@ def result_type(*operands: object) -> DType:
     for number in numbers:
         dtype = scalar_dtype("result_type", number, dtype)
     return dtype
-
-
-def types_of(tensors: Sequence[Tensor]) -> list[Type]:
-    """Return the types of tensors."""
-    return [t.node.type for t in tensors]
 
 
 _BOOL = from_numpy(np.dtype(bool))

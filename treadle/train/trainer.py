@@ -31,6 +31,7 @@ from .progress import Progress, Status
 from .run import Run
 
 Batch = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+CALIBRATION_SHARE = 0.1  # of the time to train for is spent before its number of steps is decided
 SMOOTHING = 0.05  # weight of the newest step in the speed that is shown
 
 
@@ -211,11 +212,13 @@ class Trainer:
         return Outcome(self.step, self.steps, self.validation, time.monotonic() - started, name)
 
     def _decide(self, times: list[float], started: float) -> None:
-        """Turn the time to train for into a number of steps, once enough of them were timed."""
-        if len(times) < CALIBRATION_STEPS:
+        """Turn the time to train for into a number of steps: once enough were timed, at latest when warm-up ends."""
+        enough = len(times) >= CALIBRATION_STEPS
+        early = time.monotonic() - started < CALIBRATION_SHARE * self.plan.seconds
+        if self.step < self.plan.warmup and (early or not enough):
             return
         # The first step compiles. The evaluations to come are as long as a forward pass, a third of a step.
-        usual = float(np.median(times[2:]))
+        usual = float(np.median(times[2:] or times))
         evaluations = self.plan.evaluations * self.plan.eval_batches * usual / 3
         left = self.plan.seconds - evaluations - sum(times[1:])
         self.steps = max(self.step + int(left / usual), self.step, self.plan.warmup, 1)
