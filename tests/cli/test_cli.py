@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 import treadle as td
 from treadle.cli import main
 from treadle.cli.main import commands
+from treadle.train import TrainConfig
 
 SMALL = [
     "--layers", "1", "--heads", "2", "--width", "8", "--context", "8", "--batch", "4", "--vocabulary", "chars",
@@ -50,7 +51,7 @@ def test_version_and_help():
     shown = call("--help").output
     for name in ("train", "sample", "explain", "bench"):
         assert name in shown
-    assert "[default: 16]" in call("train", "gpt", "--help").output
+    assert f"[default: {TrainConfig().lr}]" in call("train", "gpt", "--help").output
 
 
 def test_train_sample_and_explain(text: str, tmp_path: Path):

@@ -332,7 +332,8 @@ class SmoothMaker(Maker):
         functions = (
             lambda: td.tanh(x + y), lambda: td.sigmoid(x) * y, lambda: td.exp(-x * x) + y, lambda: x - 0.5 * y,
             lambda: td.sqrt(x * x + 1) - y, lambda: td.log1p(x * x) * 0.5, lambda: td.sin(x) * td.cos(y),
-            lambda: td.erf(x), lambda: x / (y * y + 1), lambda: td.where(x > 0, x, 0.1 * y), lambda: td.nn.functional.gelu(x),
+            lambda: td.erf(x), lambda: x / (y * y + 1), lambda: td.where(x > 0, x, 0.1 * y),
+            lambda: td.nn.functional.gelu(x),
         )  # fmt: skip
         value = self.random.choice(functions)()
         if value.size <= MOST:

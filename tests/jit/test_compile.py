@@ -154,7 +154,7 @@ def test_arrays_of_any_layout() -> None:
 
 @pytest.mark.parametrize("bad", [np.array(["a"]), np.array([1j]), np.array([None]), np.zeros(2, "M8[s]")])
 def test_arrays_of_other_dtypes_are_refused(bad: np.ndarray) -> None:
-    with pytest.raises(td.DTypeError, match="is not supported. Allowed: bool, int8"):
+    with pytest.raises(td.DTypeError, match="is not supported"):
         td.compile(lambda x: x)(bad)
 
 

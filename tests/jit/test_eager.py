@@ -1,6 +1,6 @@
 """Eager loops: numbers that change every turn do not make a Plan every turn, and what is kept stays bounded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from treadle.jit.eager import Recent
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The Plans made for eager code."""
     found: list[object] = []
 
@@ -23,7 +23,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     monkeypatch.setattr(eager, "Plan", Counted)
     monkeypatch.setattr(eager, "plans", Recent[object](10_000))
     monkeypatch.setattr(eager, "forms", Recent[bool](10_000))
-    yield found
+    return found
 
 
 def test_a_changing_float_makes_two_plans(made: list[object]) -> None:

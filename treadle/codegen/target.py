@@ -42,16 +42,6 @@ class Target:
         """Whether LLVM's feature of that name is on."""
         return f"+{feature}" in self.features.split(",")
 
-    @property
-    def has_bf16(self) -> bool:
-        """Whether the CPU has bfloat16 dot products and conversions."""
-        return self.has("avx512bf16")
-
-    @property
-    def has_vnni(self) -> bool:
-        """Whether the CPU has int8 dot products."""
-        return self.has("avx512vnni") or self.has("avxvnni")
-
     def lanes(self, bits: int) -> int:
         """Elements of `bits` bits in one vector register; a bool counts as a byte."""
         return self.vector_bytes * 8 // max(bits, 8)

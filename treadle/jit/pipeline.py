@@ -10,8 +10,9 @@ from treadle.ir import Graph, Pass, Pipeline, run, show, verify
 from treadle.passes.decompose import DECOMPOSE
 from treadle.passes.orient import ORIENT
 from treadle.passes.simplify import SIMPLIFY
+from treadle.passes.split import SPLIT
 
-PIPELINE: Pipeline = (DECOMPOSE, SIMPLIFY, ORIENT)
+PIPELINE: Pipeline = (DECOMPOSE, SIMPLIFY, ORIENT, SPLIT)
 
 
 @dataclass(frozen=True)

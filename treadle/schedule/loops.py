@@ -183,10 +183,10 @@ class _Scheduler:
         lanes = self.lanes()
         if self.inner < lanes // 2 and self.outer >= 4 * lanes:
             columns = max(columns, self.outer)
-        o, r = Var("o", self.outer)(), Var("r", self.inner)()
-        self.passes(o, r)
+        r, c = Var("r", self.inner)(), Var("c", columns)()
+        self.passes(add(scale(Var("p", self.outer // max(columns, 1))(), columns), c), r)
         along_rows = _evenness(self.reads, r)
-        along_columns = _evenness(self.reads, o)
+        along_columns = _evenness(self.reads, c)
         self.reads.clear()
         if columns > 1 and (along_columns > along_rows or self.inner < lanes // 2):
             return self.columns(columns)
