@@ -92,8 +92,8 @@ expressions are one object. The line that made a node is kept beside it, for err
 
 A pass is a pure function from graph to graph; the pipeline is the tuple in `treadle/jit/pipeline.py`. `decompose`
 writes composite ops in simpler ones: here softmax, with the maximum taken off so that `exp` cannot overflow.
-`simplify` applies rules that keep every bit; `orient` turns products that are only read transposed. This graph after
-the last of them:
+`simplify` applies rules that keep every bit; `orient` turns products that are only read transposed; `split` cuts long
+sums into parts that threads share. This graph after the last of them:
 
 {fence(stages[plan.passes[-1].name])}
 

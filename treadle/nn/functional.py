@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.core import ConfigError, DTypeError, ShapeError, as_dtype, float32
+from treadle.core import ConfigError, DTypeError, IndexRangeError, ShapeError, as_dtype, float32
 from treadle.ir import Op, results
 from treadle.tensor import Tensor, creation, made, node_of, random, reductions
 from treadle.tensor import elementwise as ew
 from treadle.tensor.elementwise import where
+from treadle.tensor.indexing import take
 from treadle.tensor.promotion import Operand, as_tensor, meet
 from treadle.tensor.random import Generator
 
@@ -34,8 +35,11 @@ def linear(input: Operand, weight: Operand, bias: Operand | None = None) -> Tens
     return y if bias is None else y + bias
 
 
-def embedding(input: Operand, weight: Operand) -> Tensor:
-    """Return the rows of `weight` numbered by `input`, along a new last axis; a number out of range is an error."""
+def embedding(input: Operand, weight: Operand, padding_idx: int | None = None) -> Tensor:
+    """Return the rows of `weight` numbered by `input`, along a new last axis; a number out of range is an error.
+
+    The row `padding_idx` gets no gradient.
+    """
     x, w = as_tensor("embedding", input), as_tensor("embedding", weight)
     if w.ndim != 2:
         raise ShapeError(
@@ -43,7 +47,16 @@ def embedding(input: Operand, weight: Operand) -> Tensor:
         )
     if not x.dtype.is_integer:
         raise DTypeError(f"embedding: numbers have dtype {x.dtype.name}. They must be integers; convert with astype().")
-    return made(Op.registry["take"](0)(node_of(w), node_of(x)), x, w)
+    rows = made(Op.registry["take"](0)(node_of(w), node_of(x)), x, w)
+    if padding_idx is None:
+        return rows
+    if not -w.shape[0] <= padding_idx < w.shape[0]:
+        raise IndexRangeError(
+            f"embedding: padding_idx {padding_idx} is out of range for {w.shape[0]} rows. Allowed: "
+            f"{-w.shape[0]} to {w.shape[0] - 1}."
+        )
+    padding = padding_idx % w.shape[0]
+    return where(ew.equal(x, padding).reshape((*x.shape, 1)), rows.detach(), rows)
 
 
 def layer_norm(
@@ -182,10 +195,12 @@ def tanh(input: Operand) -> Tensor:
     return ew.tanh(input)
 
 
-def softplus(input: Operand) -> Tensor:
-    """Return log(1 + exp(x)), without overflow."""
+def softplus(input: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return log(1 + exp(beta x)) / beta, without overflow; x itself where beta x is above the threshold."""
     x = as_tensor("softplus", input)
-    return where(x > 0, x, 0.0) + ew.log1p(ew.exp(-abs(x)))
+    scaled = x if beta == 1 else x * beta
+    smooth = ew.logaddexp(scaled, 0.0)
+    return where(scaled > threshold, x, smooth if beta == 1 else smooth / beta)
 
 
 def softmax(input: Operand, dim: int = -1) -> Tensor:
@@ -204,6 +219,7 @@ def log_softmax(input: Operand, dim: int = -1) -> Tensor:
 def cross_entropy(
     input: Operand,
     target: Operand,
+    weight: Operand | None = None,
     *,
     ignore_index: int = -100,
     reduction: str = "mean",
@@ -215,7 +231,9 @@ def cross_entropy(
 
     Args:
         input: logits [N, C] or [N, C, d1, ...], or [C] for one example.
-        target: class numbers [N], [N, d1, ...] or a scalar.
+        target: class numbers [N], [N, d1, ...] or a scalar; or, of the input's shape and of floats, the probability of
+            every class.
+        weight: [C], what an example of each class counts; the mean divides by the sum of what was counted.
         ignore_index: targets of this value count for nothing.
         reduction: "mean", "sum", or "none" for one loss per target.
         label_smoothing: share of the target spread evenly over all classes, 0 to 1.
@@ -225,48 +243,106 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ConfigError(f"{what}: label_smoothing is {label_smoothing}. Allowed: 0 to 1.")
     logits, classes = as_tensor(what, input), as_tensor(what, target)
-    shape = classes.shape
+    if logits.ndim and classes.dtype.is_float and classes.shape == logits.shape:
+        share = classes * (1 - label_smoothing) + label_smoothing / logits.shape[min(1, logits.ndim - 1)]
+        return _soft_cross_entropy(logits, share if label_smoothing else classes, weight, reduction)
+    rows, targets, shape = _classified(what, logits, classes)
+    targets, kept = _kept(targets, ignore_index)
+    factor = _factor(what, weight, rows.shape[-1])
+    losses = made(Op.registry[what]()(node_of(rows), node_of(targets)), rows, targets)
+    counts = None if factor is None else take(factor, targets, axis=0)
+    if counts is not None:
+        losses = losses * counts
+    if label_smoothing:
+        even = reductions.log_softmax(rows, axis=-1)
+        even = -(even if factor is None else even * factor).mean(axis=-1)
+        losses = losses * (1 - label_smoothing) + even * label_smoothing
+    return _averaged(losses, counts, kept, reduction, shape)
+
+
+def _soft_cross_entropy(logits: Tensor, share: Tensor, weight: Operand | None, reduction: str) -> Tensor:
+    """Return the cross-entropy of logits and the probabilities of all classes, averaged over examples."""
     axis = min(1, logits.ndim - 1)
-    if logits.ndim == 0 or logits.shape[:axis] + logits.shape[axis + 1 :] != shape:
+    products = reductions.log_softmax(logits, axis=axis) * share
+    factor = _factor("cross_entropy", weight, logits.shape[axis])
+    if factor is not None:
+        products = products * factor.reshape((-1,) + (1,) * (logits.ndim - 1 - axis))
+    return _reduced(-products.sum(axis=axis), reduction)
+
+
+def nll_loss(
+    input: Operand,
+    target: Operand,
+    weight: Operand | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return -input[target] for log probabilities; shapes and arguments are those of `cross_entropy`."""
+    what = "nll_loss"
+    _check_reduction(what, reduction)
+    rows, targets, shape = _classified(what, as_tensor(what, input), as_tensor(what, target))
+    targets, kept = _kept(targets, ignore_index)
+    factor = _factor(what, weight, rows.shape[-1])
+    index = targets.reshape((targets.shape[0], 1))
+    chosen = made(Op.registry["take_along_axis"](1)(node_of(rows), node_of(index)), rows, index)
+    losses = -chosen.reshape(targets.shape)
+    counts = None if factor is None else take(factor, targets, axis=0)
+    return _averaged(losses if counts is None else losses * counts, counts, kept, reduction, shape)
+
+
+def _classified(what: str, scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Return the scores as rows [n, C], the class numbers as [n], and the shape they had."""
+    shape = classes.shape
+    axis = min(1, scores.ndim - 1)
+    if scores.ndim == 0 or scores.shape[:axis] + scores.shape[axis + 1 :] != shape:
         raise ShapeError(
-            f"{what}: input {logits.node.type!r} and target {classes.node.type!r} do not fit. They must be [N, C] "
-            "and [N], or "
-            "[N, C, d1, ...] and [N, d1, ...]; reshape others first."
+            f"{what}: input {scores.node.type!r} and target {classes.node.type!r} do not fit. They must be [N, C] "
+            "and [N], or [N, C, d1, ...] and [N, d1, ...]; reshape others first."
         )
     if not classes.dtype.is_integer:
         raise DTypeError(f"{what}: targets have dtype {classes.dtype.name}. They must be integers, class numbers.")
-    if logits.ndim > 2:
-        logits = logits.permute(0, *range(2, logits.ndim), 1)
-    size = logits.shape[-1]
-    rows, targets = logits.reshape((math.prod(shape), size)), classes.reshape((math.prod(shape),))
+    if scores.ndim > 2:
+        scores = scores.permute(0, *range(2, scores.ndim), 1)
+    count = math.prod(shape)
+    return scores.reshape((count, scores.shape[-1])), classes.reshape((count,)), shape
+
+
+def _kept(targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor | None]:
+    """Return targets with 0 for the ignored ones, and which are not ignored (None: all)."""
     # An unsigned target cannot be the usual -100, nor compared with it.
-    kept = None if classes.dtype.kind == "uint" and ignore_index < 0 else ew.not_equal(targets, ignore_index)
-    if kept is not None:
-        targets = where(kept, targets, 0)
-    losses = made(Op.registry[what]()(node_of(rows), node_of(targets)), rows, targets)
-    if label_smoothing:
-        even = -reductions.log_softmax(rows, axis=-1).mean(axis=-1)
-        losses = losses * (1 - label_smoothing) + even * label_smoothing
+    if targets.dtype.kind == "uint" and ignore_index < 0:
+        return targets, None
+    kept = ew.not_equal(targets, ignore_index)
+    return where(kept, targets, 0), kept
+
+
+def _factor(what: str, weight: Operand | None, num_classes: int) -> Tensor | None:
+    if weight is None:
+        return None
+    factor = as_tensor(what, weight)
+    if factor.shape != (num_classes,):
+        raise ShapeError(f"{what}: weight {factor.node.type!r} does not fit {num_classes} classes. Give one for each.")
+    return factor
+
+
+def _averaged(
+    losses: Tensor, counts: Tensor | None, kept: Tensor | None, reduction: str, shape: tuple[int, ...]
+) -> Tensor:
+    """Return losses without the ignored ones; their mean is over what each counts."""
     if kept is not None:
         losses = where(kept, losses, 0.0)
     if reduction == "none":
         return losses.reshape(shape)
-    if reduction == "sum" or kept is None:
+    if reduction == "sum" or (kept is None and counts is None):
         return losses.sum() if reduction == "sum" else losses.mean()
-    return losses.sum() / kept.astype(losses.dtype if losses.dtype.bits > 16 else float32).sum().astype(losses.dtype)
-
-
-def nll_loss(input: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
-    """Return -input[target] for log probabilities [N, C] and class numbers [N]."""
-    _check_reduction("nll_loss", reduction)
-    x, classes = as_tensor("nll_loss", input), as_tensor("nll_loss", target)
-    if x.ndim != 2 or classes.shape != x.shape[:1]:
-        raise ShapeError(
-            f"nll_loss: input {x.node.type!r} and target {classes.node.type!r} do not fit. They must be [N, C] and [N]."
-        )
-    index = classes.reshape((classes.shape[0], 1))
-    chosen = made(Op.registry["take_along_axis"](1)(node_of(x), node_of(index)), x, index)
-    return _reduced(-chosen.reshape(classes.shape), reduction)
+    wide = losses.dtype if losses.dtype.bits > 16 else float32
+    if counts is None:
+        assert kept is not None
+        total = kept.astype(wide).sum()
+    else:
+        total = (counts if kept is None else where(kept, counts, 0.0)).astype(wide).sum()
+    return losses.sum() / total.astype(losses.dtype)
 
 
 def mse_loss(input: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
@@ -282,8 +358,16 @@ def mse_loss(input: Operand, target: Operand, *, reduction: str = "mean") -> Ten
     return _reduced(difference * difference, reduction)
 
 
-def one_hot(tensor: Operand, num_classes: int, *, dtype: Any = "int64") -> Tensor:
-    """Return 1 at the position of each number along a new last axis, 0 elsewhere."""
+def one_hot(tensor: Operand, num_classes: int = -1, *, dtype: Any = "int64") -> Tensor:
+    """Return 1 at the position of each number along a new last axis, 0 elsewhere.
+
+    -1 classes means one more than the largest number, which must then be known.
+    """
+    if num_classes == -1:
+        numbers = as_tensor("one_hot", tensor)
+        if numbers.size == 0:
+            raise ShapeError(f"one_hot: {numbers.node.type!r} has no elements to count classes by. Give num_classes.")
+        num_classes = int(numbers.max()) + 1
     return creation.one_hot(tensor, num_classes, dtype=as_dtype(dtype))
 
 

@@ -196,6 +196,9 @@ class NextAfter(Elementwise):
     numpy = np.nextafter
     accepts = FLOATS
 
+    def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
+        return [unbroadcast(where(Equal()(x1, x2), 0, ct), x1.shape), None]
+
     def scalar(self, *args: Node) -> Node:
         return fn("nextafter", *args) if args[0].dtype.bits >= 32 else _next_short_float(*args)
 

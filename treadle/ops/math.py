@@ -13,7 +13,7 @@ from treadle.te import SCALARS
 
 from .base import FLOATS, Elementwise
 from .broadcast import unbroadcast
-from .compare import Equal, IsInf
+from .compare import Equal, IsInf, is_zero
 from .logic import LogicalAnd, where
 
 
@@ -110,8 +110,9 @@ class LogAddExp(FloatFunction):
     def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
         # Two equal infinities share the gradient; their difference is NaN.
         same_infinity = LogicalAnd()(Equal()(x1, x2), IsInf()(x1))
-        weight = Sigmoid()(where(same_infinity, 0, x1 - x2))
-        return [unbroadcast(ct * weight, x1.shape), unbroadcast(ct * (1 - weight), x2.shape)]
+        # Not 1 minus the other weight, which would lose the digits of a small one.
+        first, second = (Sigmoid()(where(same_infinity, 0, d)) for d in (x1 - x2, x2 - x1))
+        return [unbroadcast(ct * first, x1.shape), unbroadcast(ct * second, x2.shape)]
 
 
 class Sqrt(FloatFunction):
@@ -214,14 +215,15 @@ class Atan(FloatFunction):
 
 
 class Atan2(FloatFunction):
-    """The angle of the point (x2, x1) seen from the origin, in [-pi, pi]."""
+    """The angle of the point (x2, x1) seen from the origin, in [-pi, pi]; at the origin its slope is taken as 0."""
 
     name = "atan2"
     numpy = np.arctan2
     formula = "atan2"
 
     def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
-        scaled = ct / (x1 * x1 + x2 * x2)
+        square = x1 * x1 + x2 * x2
+        scaled = ct / where(is_zero(square), 1, square)
         return [unbroadcast(scaled * x2, x1.shape), unbroadcast(-(scaled * x1), x2.shape)]
 
 

@@ -269,6 +269,8 @@ def arange(
             raise DTypeError(
                 f"arange: {number!r} is not a number. Shapes are fixed, so start, stop and step must be numbers."
             )
+    if not all(math.isfinite(v) for v in (first, last, step)):
+        raise ShapeError(f"arange: from {first} to {last} by {step} has no end. Give finite numbers.")
     if step == 0:
         raise ValueError("arange: step 0 never arrives. Give a positive or negative step.")
     whole = all(isinstance(v, int | np.integer) for v in (first, last, step))
@@ -322,13 +324,13 @@ def eye(
     return made(cast(hit.node, as_dtype(dtype if dtype is not None else float32)), hit)
 
 
-def meshgrid(*arrays: Operand, indexing: str = "xy") -> tuple[Tensor, ...]:
-    """Return the coordinates of a grid, one tensor per axis vector; "xy" exchanges the first two axes."""
+def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:
+    """Return the coordinates of a grid, one tensor per axis vector (or number); "xy" exchanges the first two axes."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing {indexing!r} is unknown. Allowed: 'xy' and 'ij'.")
     tensors = [as_tensor("meshgrid", x) for x in arrays]
     for t in tensors:
-        if t.ndim != 1:
+        if t.ndim > 1:
             raise ShapeError(f"meshgrid: takes vectors, got {t.node.type!r}. Use reshape(x, -1) first.")
     order = list(range(len(tensors)))
     if indexing == "xy" and len(order) > 1:
@@ -340,7 +342,7 @@ def meshgrid(*arrays: Operand, indexing: str = "xy") -> tuple[Tensor, ...]:
     for t, axis in zip(tensors, order, strict=True):
         line = [t.size if a == axis else 1 for a in range(len(shape))]
         grid.append(broadcast_to(reshape(t, line), shape))
-    return tuple(grid)
+    return grid
 
 
 def one_hot(x: Operand, /, num_classes: int, *, dtype: object = float32) -> Tensor:

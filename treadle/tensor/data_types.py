@@ -136,8 +136,9 @@ class NamespaceInfo:
         return {"real floating": float32, "integral": int64, "indexing": int64}
 
     def dtypes(self, *, device: object | None = None, kind: object | None = None) -> dict[str, DType]:
-        """Return the dtypes of a kind by name."""
-        return {d.name: d for d in DTYPES if kind is None or isdtype(d, kind)}
+        """Return the standard's dtypes of a kind by name; the 16-bit floats are not among them."""
+        standard = [d for d in DTYPES if not (d.is_float and d.bits == 16)]
+        return {d.name: d for d in standard if kind is None or isdtype(d, kind)}
 
 
 def array_namespace_info() -> NamespaceInfo:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import TYPE_CHECKING
 
-from treadle.core import DType, DTypeError, bool_, float32
-from treadle.ir import Op
+from treadle.core import DType, DTypeError, bool_, float32, uint8
+from treadle.ir import Node, Op, constant
 
-from .promotion import Operand, as_tensor, cast, meet
+from .promotion import Operand, as_tensor, cast, integer_range, meet
 from .value import made, node_of
 
 if TYPE_CHECKING:
@@ -33,8 +34,20 @@ def _rounding(name: str, x: Operand) -> Tensor:
     return tensor if tensor.dtype.is_integer else _unary(name, tensor)
 
 
+# What these do to the numbers 0 and 1, as in NumPy and PyTorch.
+_ON_BOOLS = {"add": "logical_or", "maximum": "logical_or", "multiply": "logical_and", "minimum": "logical_and"}
+
+
 def _binary(name: str, x1: Operand, x2: Operand) -> Tensor:
-    (a, b), tensors, _ = meet(name, x1, x2)
+    (a, b), tensors, dtype = meet(name, x1, x2)
+    return made(Op.registry[_ON_BOOLS.get(name, name) if dtype is bool_ else name]()(a, b), *tensors)
+
+
+def _order(name: str, x1: Operand, x2: Operand) -> Tensor:
+    """Apply a comparison of sizes; of truth values, True is the larger."""
+    (a, b), tensors, dtype = meet(name, x1, x2)
+    if dtype is bool_:
+        a, b = cast(a, uint8), cast(b, uint8)
     return made(Op.registry[name]()(a, b), *tensors)
 
 
@@ -140,22 +153,22 @@ def not_equal(x1: Operand, x2: Operand, /) -> Tensor:
 
 def less(x1: Operand, x2: Operand, /) -> Tensor:
     """Return whether x1 < x2, element by element."""
-    return _binary("less", x1, x2)
+    return _order("less", x1, x2)
 
 
 def less_equal(x1: Operand, x2: Operand, /) -> Tensor:
     """Return whether x1 <= x2, element by element."""
-    return _binary("less_equal", x1, x2)
+    return _order("less_equal", x1, x2)
 
 
 def greater(x1: Operand, x2: Operand, /) -> Tensor:
     """Return whether x1 > x2, element by element."""
-    return _binary("greater", x1, x2)
+    return _order("greater", x1, x2)
 
 
 def greater_equal(x1: Operand, x2: Operand, /) -> Tensor:
     """Return whether x1 >= x2, element by element."""
-    return _binary("greater_equal", x1, x2)
+    return _order("greater_equal", x1, x2)
 
 
 def logical_and(x1: Operand, x2: Operand, /) -> Tensor:
@@ -395,26 +408,30 @@ def square(x: Operand, /) -> Tensor:
 
 
 def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """Return x limited to the range from `min` to `max`; None sets no limit. The dtype is that of x."""
+    """Return x limited to the range from `min` to `max`; None sets no limit. Limits that are numbers keep x's dtype."""
     tensor = as_tensor("clip", x)
-    if isinstance(min, builtins.int | builtins.float) and isinstance(max, builtins.int | builtins.float):
-        (a, low, high), tensors, _ = meet("clip", tensor, _bound(min, tensor.dtype), _bound(max, tensor.dtype))
-        return made(Op.registry["clip"]()(a, low, high), *tensors)
-    result = tensor
-    for name, bound in (("maximum", min), ("minimum", max)):
-        if bound is not None:
-            result = _binary(name, result, _bound(bound, tensor.dtype))
-    return result
+    given = [bound for bound in (min, max) if bound is not None]
+    if not given:
+        return tensor
+    for bound in given:
+        if tensor.dtype.is_integer and isinstance(bound, builtins.float):
+            raise DTypeError(
+                f"clip: the limit {bound} is a float, the tensor {tensor.dtype.name}. Give an integer limit."
+            )
+    nodes, tensors, dtype = meet("clip", tensor, *given)
+    if dtype is bool_:
+        raise DTypeError("clip: does not take bool. Allowed: integers and floats. Convert with astype() first.")
+    low, high = _limits(dtype)
+    bounds = iter(nodes[1:])
+    low = low if min is None else next(bounds)
+    high = high if max is None else next(bounds)
+    return made(Op.registry["clip"]()(nodes[0], low, high), *tensors)
 
 
-def _bound(bound: Operand, dtype: DType) -> Operand:
-    """Return a limit that does not change the dtype of what it limits."""
-    if isinstance(bound, builtins.int | builtins.float):
-        if dtype.is_integer and isinstance(bound, builtins.float):
-            raise DTypeError(f"clip: the limit {bound} is a float, the tensor {dtype.name}. Give an integer limit.")
-        return bound
-    limit = as_tensor("clip", bound)
-    return made(cast(node_of(limit), dtype), limit)
+def _limits(dtype: DType) -> tuple[Node, Node]:
+    """Return the smallest and the largest value of a dtype."""
+    low, high = (-math.inf, math.inf) if dtype.is_float else integer_range(dtype)
+    return constant(low, dtype), constant(high, dtype)
 
 
 def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:

@@ -66,7 +66,7 @@ def getitem(x: Tensor, key: Key) -> Tensor:
 def parse(x: Tensor, key: Key) -> Index:
     """Return the index a key means for x; raise where it does not fit."""
     items = _expanded(x, _items(key))
-    with_arrays = any(isinstance(i, Value) for i in items)
+    with_arrays = any(isinstance(i, Value | _Switch) for i in items)
     starts, sizes, steps, view = list[int](), list[int](), list[int](), list[int]()
     arrays: list[tuple[int, Tensor]] = []
     groups = list[bool]()  # for every item, whether it is an array or, beside arrays, an integer
@@ -75,6 +75,11 @@ def parse(x: Tensor, key: Key) -> Index:
         if item is None:
             view.append(1)
             groups.append(False)
+            continue
+        if isinstance(item, _Switch):
+            arrays.append((len(view), item.positions))
+            view.append(1)
+            groups.append(True)
             continue
         size = x.shape[axis]
         start, count, step = 0, size, 1
@@ -106,7 +111,7 @@ def _expanded(x: Tensor, given: list[Any]) -> list[Any]:
     items: list[Any] = []
     for item in given:
         items.extend(_item(item))
-    used = sum(item is not None and item is not Ellipsis for item in items)
+    used = sum(_takes_axis(item) for item in items)
     dots = sum(item is Ellipsis for item in items)
     if dots > 1:
         raise IndexRangeError(f"index: {_shown(given)} has {dots} ellipses. Allowed: one.")
@@ -127,8 +132,19 @@ def _expanded(x: Tensor, given: list[Any]) -> list[Any]:
                     f"The sizes must be equal."
                 )
             items[k] = item.positions
-        axis += item is not None
+        axis += _takes_axis(item)
     return items
+
+
+def _takes_axis(item: Any) -> bool:
+    return item is not None and item is not Ellipsis and not isinstance(item, _Switch)
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """A 0-d mask: an index of its own axis of size 1, whose positions are [0] or none."""
+
+    positions: Tensor
 
 
 @dataclass(frozen=True)
@@ -153,6 +169,9 @@ def _item(item: Any) -> list[Any]:
             f"index: {item!r} is not an index. Allowed: integers, slices, ..., None, and integer or boolean arrays."
         )
     tensor = _as_index(item)
+    if tensor.dtype is bool_ and tensor.ndim == 0:
+        (masked,) = positions_of(made(reshaped(node_of(tensor), (1,)), tensor))
+        return [_Switch(masked.positions)]
     if tensor.dtype is bool_:
         return list(positions_of(tensor))
     if not tensor.dtype.is_integer:
@@ -189,8 +208,6 @@ def positions_of(mask: Tensor) -> list[_Masked]:
             "mask and sum."
         )
     (handle,) = realized(mask, why="index")
-    if mask.ndim == 0:
-        raise IndexRangeError("index: a 0-d mask is not an index. Use where(), or a mask of the tensor's shape.")
     found = np.nonzero(handle.array)
     return [_Masked(as_tensor("index", positions), size) for positions, size in zip(found, mask.shape, strict=True)]
 

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from treadle.core import DTypeError, ShapeError, broadcast_shapes, normalize_axes, normalize_axis
 from treadle.ir import Node, Number, Op
 
-from .promotion import Operand, as_tensor, meet
-from .value import made, made_all, node_of
+from .promotion import Operand, as_tensor, is_sequence, meet
+from .value import made, made_all, node_of, realized
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -152,13 +154,13 @@ def broadcast_to(x: Operand, /, shape: int | Shape) -> Tensor:
     return made(Op.registry["broadcast_to"](sizes)(node_of(tensor)), tensor)
 
 
-def broadcast_arrays(*arrays: Operand) -> tuple[Tensor, ...]:
+def broadcast_arrays(*arrays: Operand) -> list[Tensor]:
     """Return the tensors, each repeated to their common shape."""
     tensors = [as_tensor("broadcast_arrays", x) for x in arrays]
     if not tensors:
-        return ()
+        return []
     shape = broadcast_shapes("broadcast_arrays", *[t.shape for t in tensors])
-    return tuple(broadcast_to(t, shape) for t in tensors)
+    return [broadcast_to(t, shape) for t in tensors]
 
 
 def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
@@ -264,19 +266,40 @@ def roll(x: Operand, /, shift: int | Sequence[int], *, axis: int | Sequence[int]
     return tensor
 
 
-def repeat(x: Operand, repeats: int, /, *, axis: int | None = None) -> Tensor:
-    """Return x with every element repeated along an axis (of the flattened tensor when None)."""
+def repeat(x: Operand, repeats: Operand | Sequence[int], /, *, axis: int | None = None) -> Tensor:
+    """Return x with every element repeated along an axis (of the flattened tensor when None).
+
+    `repeats` is one number for all elements, or one for each; their values must be known, they make the shape.
+    """
     tensor = as_tensor("repeat", x)
-    if not isinstance(repeats, int) or repeats < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ShapeError(
-            f"repeat: {repeats!r} repeats are not allowed. Give one whole number, at least 0, for all elements."
-        )
     if axis is None or tensor.ndim == 0:
         tensor, axis = reshape(tensor, (tensor.size,)), 0
     at = normalize_axis("repeat", axis, tensor.ndim)
     shape = tensor.shape
+    if not isinstance(repeats, int):
+        return _repeat_each(tensor, repeats, at)
+    if repeats < 0:
+        raise ShapeError(f"repeat: {repeats} repeats are not allowed. Give at least 0.")
     spread = broadcast_to(expand_dims(tensor, at + 1), (*shape[: at + 1], repeats, *shape[at + 1 :]))
     return reshape(spread, (*shape[:at], shape[at] * repeats, *shape[at + 1 :]))
+
+
+def _repeat_each(tensor: Tensor, repeats: Operand | Sequence[int], axis: int) -> Tensor:
+    counts = as_tensor("repeat", np.asarray(repeats) if is_sequence(repeats) else repeats)
+    size = tensor.shape[axis]
+    if not counts.dtype.is_integer and counts.size:
+        raise DTypeError(f"repeat: repeats are {counts.dtype.name}. Allowed: integers. Convert with astype().")
+    if counts.ndim > 1 or counts.size not in (1, size):
+        raise ShapeError(
+            f"repeat: repeats {counts.node.type!r} do not fit axis {axis} of {tensor.node.type!r}. Give one number for "
+            f"all elements, or {size}, one for each."
+        )
+    (handle,) = realized(counts, why="repeat")
+    if handle.array.size and handle.array.min() < 0:
+        raise ShapeError(f"repeat: {handle.array.min()} repeats are not allowed. Give at least 0.")
+    each = np.broadcast_to(handle.array.reshape(-1), (size,)).astype(np.int64)
+    places = as_tensor("repeat", np.repeat(np.arange(size), each))
+    return made(Op.registry["take"](axis)(node_of(tensor), node_of(places)), tensor)
 
 
 def tile(x: Operand, repetitions: int | Sequence[int], /) -> Tensor:

@@ -137,11 +137,18 @@ class Operators(Value):
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: object | None = None,
+        max_version: tuple[builtins.int, builtins.int] | None = None,
+        dl_device: tuple[builtins.int, builtins.int] | None = None,
+        copy: builtins.bool | None = None,
+    ) -> Any:
         array = self._array("__dlpack__")
         if self.dtype.name == "bfloat16":
             raise DTypeError("__dlpack__: NumPy cannot hand out bfloat16. Convert with astype(td.float32) first.")
-        return array.__dlpack__(**options)
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

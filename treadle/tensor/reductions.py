@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 Axis = int | Sequence[int] | None
 
 
+def _axes(what: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return the axes to fold. As in NumPy and PyTorch, a 0-d tensor lets itself be folded along axis 0."""
+    if ndim == 0 and axis is not None:
+        normalize_axes(what, axis, 1)
+        return ()
+    return normalize_axes(what, axis, ndim)
+
+
 def _fold(what: str, name: str, node: Node, axis: Axis, keepdims: bool) -> Node:
-    axes = normalize_axes(what, axis, node.type.ndim)
+    axes = _axes(what, axis, node.type.ndim)
     if not axes:
         return node
     return Op.registry[name](axes, keepdims)(node)
@@ -53,14 +61,15 @@ def prod(x: Operand, /, *, axis: Axis = None, dtype: object | None = None, keepd
 
 def _extreme(name: str, x: Operand, axis: Axis, keepdims: bool) -> Tensor:
     tensor = as_tensor(name, x)
-    axes = normalize_axes(name, axis, tensor.ndim)
+    axes = _axes(name, axis, tensor.ndim)
     empty = [a for a in axes if tensor.shape[a] == 0]
     if empty:
         raise ShapeError(
             f"{name}: axis {empty[0]} of {tensor.node.type!r} has size 0, so there is no {name}. "
             f"Allowed: axes with at least one element. Use where() or test the size first."
         )
-    return made(_fold(name, name, node_of(tensor), axes, keepdims), tensor)
+    fold = {"max": "any", "min": "all"}[name] if tensor.dtype is bool_ else name
+    return made(_fold(name, fold, node_of(tensor), axes if tensor.ndim else None, keepdims), tensor)
 
 
 def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -105,9 +114,9 @@ def _position(name: str, x: Operand, axis: int | None, keepdims: bool) -> Tensor
         node = Op.registry["reshape"]((node.type.size,))(node)
         at = 0
     else:
-        at = normalize_axis(name, axis, ndim)
+        at = normalize_axis(name, axis, ndim or 1)
         if ndim == 0:
-            node, at = Op.registry["reshape"]((1,))(node), 0
+            node = Op.registry["reshape"]((1,))(node)
     if node.shape[at] == 0:
         raise ShapeError(f"{name}: axis {axis} of {tensor.node.type!r} has size 0. Allowed: at least one element.")
     result = Op.registry[name](at, keepdims and axis is not None and ndim > 0)(node)
@@ -140,19 +149,27 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Return the variance along axes (all when None): squared distances from the mean, summed, over N - correction."""
     tensor = as_tensor("var", x)
-    axes = normalize_axes("var", axis, tensor.ndim)
+    axes = _axes("var", axis, tensor.ndim)
     return made(Op.registry["var"](axes, float(correction), keepdims)(_as_float(tensor)), tensor)
 
 
 def std(x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Return the square root of the variance."""
-    return elementwise.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+    """Return the square root of the variance; where that is 0, its gradient is 0."""
+    variance = var(x, axis=axis, correction=correction, keepdims=keepdims)
+    flat = elementwise.equal(variance, 0.0)
+    # The operand of the root is replaced as well: its slope at 0 is infinite.
+    return elementwise.where(flat, 0.0, elementwise.sqrt(elementwise.where(flat, 1.0, variance)))
 
 
 def _composite(name: str, x: Operand, axis: int) -> Tensor:
     tensor = as_tensor(name, x)
     require_float(name, tensor.dtype)
-    return made(Op.registry[name](normalize_axis(name, axis, tensor.ndim))(node_of(tensor)), tensor)
+    node, ndim = node_of(tensor), tensor.ndim
+    at = normalize_axis(name, axis, ndim or 1)
+    if ndim == 0:
+        result = Op.registry[name](0)(Op.registry["reshape"]((1,))(node))
+        return made(Op.registry["reshape"](())(result), tensor)
+    return made(Op.registry[name](at)(node), tensor)
 
 
 def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
@@ -166,7 +183,6 @@ def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
 
 
 def logsumexp(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return log(sum(exp(x))) along axes (all when None), without overflow."""
+    """Return log(sum(exp(x))) along axes (all when None), without overflow; integers are taken as float32."""
     tensor = as_tensor("logsumexp", x)
-    require_float("logsumexp", tensor.dtype)
-    return made(_fold("logsumexp", "logsumexp", node_of(tensor), axis, keepdims), tensor)
+    return made(_fold("logsumexp", "logsumexp", _as_float(tensor), axis, keepdims), tensor)
