@@ -66,6 +66,15 @@ def test_a_package_exports_what_it_names(folder: Path) -> None:
     assert [name for name in listed if not hasattr(module, name)] == []
 
 
+@pytest.mark.parametrize("folder", [folder for folder in PACKAGES if folder != PACKAGE], ids=name_of)
+def test_a_package_says_which_file_to_open_first(folder: Path) -> None:
+    named = re.findall(
+        r"Open `(\w+\.py)` first", ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    )
+    assert named, "its docstring does not say `Open FILE.py first`"
+    assert (folder / named[0]).exists()
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_says_what_it_is(path: Path) -> None:
     text = ast.get_docstring(ast.parse(path.read_text()))

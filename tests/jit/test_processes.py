@@ -1,6 +1,7 @@
 """Several threads, forked children and several processes with one cache run the same programs and get the same bits."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,6 +77,17 @@ def test_children_of_a_fork_go_on() -> None:
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     assert (f(XS[0]).numpy() == want).all()
+
+
+def test_a_fork_while_another_thread_runs_the_plan() -> None:
+    f = compiled()
+    want = f(XS[0]).numpy()
+    with f.plan(XS[0]).lock:  # as a thread holds it while its step runs
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if (f(XS[0]).numpy() == want).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 PROGRAM = """

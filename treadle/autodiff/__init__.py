@@ -1,4 +1,4 @@
-"""Gradients. `reverse.py` makes them of programs; `functions.py` and `backward.py` offer that on tensors."""
+"""Gradients. Open `reverse.py` first: gradients of programs; `functions.py` and `backward.py` offer that on tensors."""
 
 from .backward import backward
 from .functions import grad, jvp, stop_gradient, value_and_grad, vjp

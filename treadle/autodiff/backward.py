@@ -42,7 +42,8 @@ def _cotangent(tensor: Tensor, gradient: Tensor | None) -> Node:
     if not tensor.requires_grad:
         raise GradientError(
             f"backward: this tensor ({of!r}) does not depend on anything that requires a gradient. Use parameters, "
-            "call x.requires_grad_() on an operand first, or leave the no_grad() block in which it was made."
+            "call x.requires_grad_() on an operand first, or leave the no_grad() block in which it was made. What a "
+            "compiled function returns has no history: call backward() inside that function."
         )
     if gradient is None:
         if of.shape != ():

@@ -1,4 +1,4 @@
-"""The `treadle` command. Each file is one subcommand; `main.py` gathers them and turns errors into one message."""
+"""The `treadle` command. Open `main.py` first: it gathers the subcommands, a file each, and words errors."""
 
 from .main import main
 

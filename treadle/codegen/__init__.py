@@ -1,1 +1,23 @@
 """From schedules to machine code through LLVM. Open `llvm.py` first (the text builder), then `loops.py`."""
+
+from .attention import emit_attention
+from .cache import object_code
+from .loops import emit_nest, scratch_nbytes
+from .matmul import emit_matmul
+from .product import emit_product
+from .target import Target, host
+from .toolchain import Library, compile_object, load
+
+__all__ = [
+    "Library",
+    "Target",
+    "compile_object",
+    "emit_attention",
+    "emit_matmul",
+    "emit_nest",
+    "emit_product",
+    "host",
+    "load",
+    "object_code",
+    "scratch_nbytes",
+]

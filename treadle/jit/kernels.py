@@ -8,19 +8,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from treadle.codegen import toolchain
-from treadle.codegen.attention import emit_attention
-from treadle.codegen.cache import object_code
-from treadle.codegen.loops import emit_nest, scratch_nbytes
-from treadle.codegen.product import emit_product
-from treadle.codegen.target import Target
+from treadle.codegen import (
+    Target,
+    emit_attention,
+    emit_nest,
+    emit_product,
+    object_code,
+    scratch_nbytes,
+    toolchain,
+)
 from treadle.ir import Const, Graph, Input, Node
 from treadle.ops.base import Elementwise
 from treadle.ops.fused import Fused
-from treadle.schedule.attention import attention_problem, schedule_attention
-from treadle.schedule.loops import schedule_loops
-from treadle.schedule.product import product_of, schedule_product
-from treadle.schedule.scatter import schedule_scatter
+from treadle.schedule import (
+    attention_problem,
+    product_of,
+    schedule_attention,
+    schedule_loops,
+    schedule_product,
+    schedule_scatter,
+)
 from treadle.te import Buffer, Fetch, For, Reduce, Stmt, Store
 
 from .timings import Timings

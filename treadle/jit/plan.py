@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -58,6 +60,7 @@ class Plan:
         self.num_threads = num_threads or config.threads
         self.timings = Timings()
         self.origin = Origin()
+        _plans.add(self)
         self.lock = Lock()  # whoever binds addresses and runs holds it; the slots are one caller's at a time
         self.passes: list[Stage] = []
         now = time.perf_counter()
@@ -285,3 +288,15 @@ class Copied(Op):
 
     def infer(self, *types: Type) -> Type:
         return self.of
+
+
+_plans: WeakSet[Plan] = WeakSet()
+
+
+def _unlock_in_child() -> None:
+    """A lock that another thread held at the moment of a fork has nobody to release it in the child."""
+    for plan in _plans:
+        plan.lock = Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
