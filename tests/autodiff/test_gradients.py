@@ -247,3 +247,34 @@ def test_gradients_belong_to_the_line_of_their_op() -> None:
 def test_what_has_no_gradient(function: Any, args: Any, options: Any, message: str) -> None:
     with pytest.raises(td.GradientError, match=message):
         td.grad(function, **options)(*args)
+
+
+CORNERS = np.array([-30.0, -2.0, -1.0, -0.0, 0.0, 1.0, 1.0, 2.0, 30.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda x, y: td.clip(x, -1), lambda x, y: x.clamp(min=-1)),
+        (lambda x, y: td.clip(x, None, 1), lambda x, y: x.clamp(max=1)),
+        (lambda x, y: td.clip(x, y), lambda x, y: x.clamp(min=y)),
+        (lambda x, y: td.clip(x, y - 1, y), lambda x, y: x.clamp(y - 1, y)),
+        (td.logaddexp, torch.logaddexp),  # small weights keep their digits
+        (td.atan2, torch.atan2),
+        (td.nextafter, torch.nextafter),
+        (lambda x, y: td.std(x * 0 + 2, axis=0) + y, lambda x, y: torch.std(x * 0 + 2, 0, correction=0) + y),
+        (lambda x, y: td.std(x, axis=1) + y, lambda x, y: torch.std(x, 1, correction=0) + y),
+        (lambda x, y: td.max(y * x[4] + x[5], axis=0), lambda x, y: torch.amax(y * x[4] + x[5], 0)),
+    ],
+)
+def test_slopes_at_corners_are_those_of_torch(ours: Any, theirs: Any) -> None:
+    pair = [a.copy() for a in np.meshgrid(CORNERS, CORNERS, indexing="ij")]
+    xs = [td.asarray(a).requires_grad_() for a in pair]
+    ts = [torch.tensor(a, requires_grad=True) for a in pair]
+    y, z = ours(*xs), theirs(*ts)
+    np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=1e-6)
+    y.sum().backward()
+    z.sum().backward()
+    for x, t in zip(xs, ts, strict=True):
+        wanted = np.zeros(x.shape) if t.grad is None else t.grad.numpy()
+        np.testing.assert_allclose(np.zeros(x.shape) if x.grad is None else x.grad.numpy(), wanted, rtol=2e-6)

@@ -48,6 +48,8 @@ def test_linear(shape):
         (F.sigmoid, torch.sigmoid),
         (F.tanh, torch.tanh),
         (F.softplus, TF.softplus),
+        (lambda x: F.softplus(x, 3, 0.2), lambda x: TF.softplus(x, 3, 0.2)),
+        (lambda x: F.softplus(x * 0), lambda x: TF.softplus(x * 0)),
         (F.softmax, lambda x: TF.softmax(x, -1)),
         (lambda x: F.softmax(x, 0), lambda x: TF.softmax(x, 0)),
         (F.log_softmax, lambda x: TF.log_softmax(x, -1)),
@@ -88,6 +90,35 @@ def test_cross_entropy(reduction, smoothing, shape):
     )
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("shape", [(6, 5), (3, 5, 2), (5,)])
+def test_weighted_losses(reduction, smoothing, shape):
+    target = np.random.default_rng(3).integers(0, 5, (shape[0], *shape[2:]) if len(shape) > 1 else ())
+    if target.ndim:
+        target[0] = 1
+    weight, share = np.abs(draw(5, seed=4)), np.abs(draw(*shape, seed=5))
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    compare(
+        lambda x, w, p: F.cross_entropy(x, p, w, **options) + F.cross_entropy(x, p, **options),
+        lambda x, w, p: TF.cross_entropy(x, p, w, **options) + TF.cross_entropy(x, p, **options),
+        draw(*shape), weight, share,
+    )  # fmt: skip
+    options["ignore_index"] = 1 if target.ndim else -100
+    t = torch.tensor(target)
+    compare(
+        lambda x: F.cross_entropy(x, td.asarray(target), weight, **options),
+        lambda x: TF.cross_entropy(x, t, torch.tensor(weight), **options),
+        draw(*shape),
+    )
+    del options["label_smoothing"]
+    compare(
+        lambda x: F.nll_loss(x, td.asarray(target), weight, **options),
+        lambda x: TF.nll_loss(x, t, torch.tensor(weight), **options),
+        draw(*shape),
+    )
+
+
 def test_cross_entropy_of_large_logits():
     x = np.array([[1e4, -1e4, 0.0]], np.float32)
     assert float(F.cross_entropy(x, np.array([1]))) == 2e4
@@ -102,12 +133,19 @@ def test_other_losses():
         lambda x: TF.nll_loss(TF.log_softmax(x, -1), torch.tensor(target)),
         draw(3, 4),
     )
-    np.testing.assert_array_equal(np.asarray(F.one_hot(td.asarray(target), 3)), TF.one_hot(torch.tensor(target), 3))
+    for classes in (3, -1):
+        found = np.asarray(F.one_hot(td.asarray(target), classes))
+        np.testing.assert_array_equal(found, TF.one_hot(torch.tensor(target), classes))
 
 
 def test_embedding():
     index = np.array([[0, 2], [2, 1]])
-    compare(lambda w: F.embedding(td.asarray(index), w), lambda w: TF.embedding(torch.tensor(index), w), draw(3, 4))
+    for padding in (None, 2, -2):
+        compare(
+            lambda w, padding=padding: F.embedding(td.asarray(index), w, padding),
+            lambda w, padding=padding: TF.embedding(torch.tensor(index), w, padding),
+            draw(3, 4),
+        )
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -156,6 +194,8 @@ WRONG = [
     (lambda: F.cross_entropy(one(2, 3), td.asarray([0])), ShapeError, r"f32\[2,3\] and target i64\[1\] do not fit"),
     (lambda: F.cross_entropy(one(1, 3), one(1)), DTypeError, "targets have dtype float32"),
     (lambda: F.cross_entropy(one(1, 3), td.asarray([0]), reduction="avg"), ConfigError, "Allowed: none, mean, sum"),
+    (lambda: F.cross_entropy(one(1, 3), td.asarray([0]), one(2)), ShapeError, r"weight f32\[2\] does not fit 3 classes"),
+    (lambda: F.embedding(td.asarray([0]), one(3, 2), 3), IndexRangeError, "padding_idx 3 is out of range for 3 rows"),
     (lambda: F.gelu(one(1), approximate="fast"), ConfigError, r"approximate is 'fast'\. Allowed: none, tanh"),
     (lambda: F.dropout(one(1), 1.5), ConfigError, r"p is 1\.5\. It is a probability"),
     (lambda: F.mse_loss(one(2), one(3)), ShapeError, r"input f32\[2\] and target f32\[3\] differ in shape"),

@@ -146,4 +146,4 @@ def test_an_op_without_a_gradient_says_so() -> None:
     x, y = inputs_for([Type(float32, (3,))] * 2)
     node = ops.NextAfter()(x, y)
     with pytest.raises(GradientError, match="nextafter: has no gradient"):
-        node.op.vjp(node, node, x, y)
+        ops.TensorOp.vjp(node.op, node, node, x, y)

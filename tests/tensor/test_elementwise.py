@@ -141,8 +141,16 @@ def test_bools() -> None:
     assert (x * 1.0).dtype is td.float32
     assert td.logical_not(td.asarray([0.0, 2.0])).tolist() == [True, False]
     assert td.logical_xor(x, y).tolist() == [False, True, False]
-    with pytest.raises(td.DTypeError, match="add: does not take bool"):
-        x + y
+    for ours, numpys in (
+        (td.add, np.add), (td.multiply, np.multiply), (td.maximum, np.maximum), (td.minimum, np.minimum),
+        (td.less, np.less), (td.less_equal, np.less_equal), (td.greater, np.greater),
+        (td.greater_equal, np.greater_equal),
+    ):  # fmt: skip
+        result = ours(x[:, None], y)
+        assert result.dtype is td.bool
+        np.testing.assert_array_equal(result, numpys(x.numpy()[:, None], y.numpy()))
+    with pytest.raises(td.DTypeError, match="subtract: does not take bool"):
+        x - y
 
 
 def test_operators_with_numpy_arrays_give_tensors() -> None:
@@ -171,6 +179,11 @@ def test_clip_keeps_the_dtype() -> None:
     assert td.clip(td.asarray([0.5, 3.0]), 0, 1).tolist() == [0.5, 1.0]
     with pytest.raises(td.DTypeError, match=r"limit 0.5 is a float"):
         td.clip(td.asarray(x), 0.5)
+    # A limit of another dtype is not wrapped around into that of x.
+    limited = td.clip(td.asarray(np.array([3, 250], np.uint8)), td.asarray(np.array([-7, 300])))
+    assert limited.dtype is td.int64 and limited.tolist() == [3, 300]
+    with pytest.raises(td.DTypeError, match="clip: does not take bool"):
+        td.clip(td.asarray([True]), False)
 
 
 def test_where_promotes_its_branches() -> None:

@@ -252,3 +252,14 @@ def test_positions_that_are_long_to_compute() -> None:
     x = np.arange(32.0).reshape(8, 4)
     got = td.take_along_axis(td.asarray(x), rows, axis=1)
     np.testing.assert_array_equal(got.numpy(), np.take_along_axis(x, rows.numpy(), axis=1))
+
+
+@pytest.mark.parametrize("x", [np.asarray(5.0), np.arange(6.0).reshape(2, 3)])
+@pytest.mark.parametrize("value", [True, False])
+def test_a_mask_without_axes(x: np.ndarray, value: bool) -> None:
+    mask = np.asarray(value)
+    np.testing.assert_array_equal(td.asarray(x)[td.asarray(mask)], x[mask])
+    np.testing.assert_array_equal(td.asarray(x)[..., mask], x[..., mask])
+    changed = x.copy()
+    changed[mask] = 7
+    np.testing.assert_array_equal(td.asarray(x).at[td.asarray(mask)].set(7.0), changed)

@@ -111,3 +111,29 @@ def test_softmax_and_its_kin() -> None:
     np.testing.assert_allclose(td.logsumexp(t, axis=1).numpy(), (x - log_p)[:, 0], rtol=1e-5)
     with pytest.raises(td.DTypeError, match="softmax: does not take int64"):
         td.softmax(td.asarray([1, 2]))
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "mean", "var", "std", "any", "all", "argmax", "argmin"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_number_can_be_folded_along_axis_0(name: str, axis: int) -> None:
+    x = np.asarray(3.0, np.float32)
+    for keepdims in (False, True):
+        result = getattr(td, name)(td.asarray(x), axis=axis, keepdims=keepdims)
+        assert result.shape == () and result.item() == getattr(np, name)(x, axis=0)
+    with pytest.raises(td.ShapeError, match=f"{name}: axis 1 is out of range"):
+        getattr(td, name)(td.asarray(x), axis=1)
+
+
+def test_functions_along_the_axis_of_a_number() -> None:
+    x = td.asarray(3.0)
+    assert td.softmax(x, axis=0).item() == 1 and td.log_softmax(x).item() == 0
+    assert td.softmax(x).shape == () and td.logsumexp(x, axis=0).item() == 3
+    assert td.logsumexp(td.asarray([0, 0])).item() == pytest.approx(np.log(2))
+
+
+def test_extremes_of_bools() -> None:
+    x = np.array([[True, False], [False, False]])
+    for name in ("max", "min"):
+        result = getattr(td, name)(td.asarray(x), axis=1)
+        assert result.dtype is td.bool
+        np.testing.assert_array_equal(result, getattr(np, name)(x, axis=1))

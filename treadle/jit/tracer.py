@@ -22,7 +22,6 @@ class CellUse:
     cell: Cell
     input: Node
     held: Tensor
-    first: Tensor
     written: bool = False
     requires_grad: bool = False
 
@@ -84,6 +83,7 @@ class Tracer:
 
     inputs: list[Node] = field(default_factory=list[Node])
     cells: dict[int, CellUse] = field(default_factory=dict[int, CellUse])
+    first: dict[Node, Tensor] = field(default_factory=dict[Node, Tensor])  # by input; not kept beyond the trace
     grads: dict[int, GradUse] = field(default_factory=dict[int, GradUse])
     guards: dict[tuple[int, str], Guard] = field(default_factory=dict[tuple[int, str], Guard])
 
@@ -97,9 +97,8 @@ class Tracer:
         use = self.cells.get(id(cell))
         if use is None:
             node = self.new_input(cell.held.node.type)
-            use = self.cells[id(cell)] = CellUse(
-                cell, node, cell.reads(node), cell.held, requires_grad=cell.requires_grad
-            )
+            use = self.cells[id(cell)] = CellUse(cell, node, cell.reads(node), requires_grad=cell.requires_grad)
+            self.first[node] = cell.held
         return use
 
     def read(self, cell: Cell) -> Tensor:
@@ -185,11 +184,11 @@ def _forget_local(tracer: Tracer) -> dict[Node, Node]:
     for use, owner in zip(cells, owners[0], strict=True):
         cell = owner()
         if cell is None:
-            local[use.input] = substitute([bare(use.first.node)], local)[0]
+            local[use.input] = substitute([bare(tracer.first[use.input].node)], local)[0]
             continue
-        if is_traced(use.first.node):
+        if is_traced(tracer.first[use.input].node):
             raise TraceError(
-                f"compile: a {type(cell).__name__} {use.first.node.type!r} was made from a value of the function being "
+                f"compile: a {type(cell).__name__} {use.input.type!r} was made from a value of the function being "
                 f"compiled and outlives the call. Make it outside and assign to it inside."
             )
         use.cell = cell
