@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
@@ -13,6 +14,8 @@ from .bench import bench
 from .explain import explain
 from .sample import sample
 from .train import train
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -29,11 +32,18 @@ commands.add_command(bench)
 
 
 def main() -> None:
-    """Run the command; an error that treadle raised on purpose is one message and exit code 1."""
+    """Run the command; an error of treadle or of the system is one message and exit code 1."""
     try:
         commands.main(prog_name="treadle")
-    except TreadleError as error:
+    except (TreadleError, OSError) as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"treadle: {error}", err=True)
+        click.echo(f"treadle: {error if isinstance(error, TreadleError) else _system(error)}", err=True)
         sys.exit(1)
+
+
+def _system(error: OSError) -> str:
+    """Return what the system refused, as errors of treadle say it."""
+    where = f" for {error.filename}" if error.filename else ""
+    what = "Free some space, or use another folder" if error.errno in FULL else "Check its path and permissions"
+    return f"system: {error.strerror or error}{where}. What was saved before is kept. {what}; --debug shows where."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -128,7 +130,7 @@ def _conclude(console: Console, made: GPTRun, outcome: Outcome, *, explained: bo
                 outcome.interrupted,
                 f"stopped after step {outcome.step} of {outcome.steps or '?'} and saved. Go on with:",
             ),
-            ("", f"treadle train gpt --resume {run.folder}"),
+            ("", f"{_command()} train gpt --resume {shlex.quote(str(run.folder))}"),
         )
         sys.exit(128 + signal.Signals[outcome.interrupted])
     text = "".join(gpt_runs.sample(made.model, made.vocabulary, SAMPLE_PROMPT, SAMPLE_TOKENS, seed=made.config.seed))
@@ -146,13 +148,19 @@ def _conclude(console: Console, made: GPTRun, outcome: Outcome, *, explained: bo
         ("", f"{run.checkpoint.name}: weights, optimiser and random state"),
         ("", f"{run.curve.name}: the loss curve"),
         ("", f"{run.sample.name}: the sample above"),
-        ("next", f"treadle sample {run.folder} --prompt 'class '"),
-        ("", f"treadle explain {run.folder}"),
+        ("next", f"{_command()} sample {shlex.quote(str(run.folder))} --prompt 'class '"),
+        ("", f"{_command()} explain {shlex.quote(str(run.folder))}"),
     )
     if explained:
         report = explain(made.trainer.compiled, *made.trainer.train_source.batch(0))
         console.rule("the compiled step", align="left")
         console.print(report.summary(), highlight=False)
+
+
+def _command() -> str:
+    """Return how this command is started again: its name if the shell finds it, else as it was started now."""
+    started = Path(sys.argv[0])
+    return shlex.quote(str(started)) if started.name == "treadle" and shutil.which("treadle") is None else "treadle"
 
 
 def _table(console: Console, *rows: tuple[str, str]) -> None:

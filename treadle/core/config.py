@@ -1,5 +1,6 @@
 """The few switches of treadle: one record, set in code, by `with config(...)`, or as `TREADLE_<NAME>` outside."""
 
+import difflib
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -55,8 +56,16 @@ SETTINGS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], str]] = {
 }
 
 
+PREFIX = "TREADLE_"
+OTHERS = ("EXAMPLE",)  # names in the environment that are no settings: it makes the examples small
+
+
 class Config:
-    """The settings in force; read and set as attributes, or `with config(threads=1): ...` for a while."""
+    """The settings in force; read and set as attributes, or `with config(threads=1): ...` for a while.
+
+    The environment is read when a setting is first asked for: a mistake in it is an error of what needs the setting, and
+    `import treadle` works.
+    """
 
     threads: int
     cpu: str
@@ -65,13 +74,30 @@ class Config:
     show: str
     spin_us: float
 
-    def __init__(self) -> None:
+    def __getattr__(self, name: str) -> Any:
+        """Read all settings from the environment; called only while they are not known."""
+        if name not in SETTINGS:
+            raise AttributeError(f"config: there is no setting {name!r}. Allowed: {', '.join(SETTINGS)}.")
+        self._read_environment()
+        return self.__dict__[name]
+
+    def _read_environment(self) -> None:
+        known = [f"{PREFIX}{name.upper()}" for name in (*SETTINGS, *OTHERS)]
+        for variable in os.environ:
+            if variable.startswith(PREFIX) and variable not in known:
+                near = difflib.get_close_matches(variable, known, 1)
+                raise ConfigError(
+                    f"config: environment {variable} is no setting. Allowed: {', '.join(known)}. "
+                    + (f"Did you mean {near[0]}?" if near else "Unset it.")
+                )
         for name, (_, default, _doc) in SETTINGS.items():
-            given = os.environ.get(f"TREADLE_{name.upper()}")
+            if name in self.__dict__:  # set by hand before
+                continue
+            given = os.environ.get(f"{PREFIX}{name.upper()}")
             if given is None:
                 object.__setattr__(self, name, default())
             else:
-                self._set(name, given, f"environment TREADLE_{name.upper()}")
+                self._set(name, given, f"environment {PREFIX}{name.upper()}")
 
     def _set(self, name: str, value: object, where: str) -> None:
         if name not in SETTINGS:
@@ -89,7 +115,7 @@ class Config:
     @contextmanager
     def __call__(self, **settings: object) -> Generator["Config"]:
         """Use other settings inside a `with` block."""
-        before = {name: getattr(self, name, None) for name in settings}
+        before = {name: getattr(self, name) if name in SETTINGS else None for name in settings}
         try:
             for name, value in settings.items():
                 self._set(name, value, name)
