@@ -257,7 +257,7 @@ CORNERS = np.array([-30.0, -2.0, -1.0, -0.0, 0.0, 1.0, 1.0, 2.0, 30.0], np.float
     [
         (lambda x, y: td.clip(x, -1), lambda x, y: x.clamp(min=-1)),
         (lambda x, y: td.clip(x, None, 1), lambda x, y: x.clamp(max=1)),
-        (lambda x, y: td.clip(x, y), lambda x, y: x.clamp(min=y)),
+        (td.clip, lambda x, y: x.clamp(min=y)),
         (lambda x, y: td.clip(x, y - 1, y), lambda x, y: x.clamp(y - 1, y)),
         (td.logaddexp, torch.logaddexp),  # small weights keep their digits
         (td.atan2, torch.atan2),

@@ -24,8 +24,8 @@ LAYERS = 3
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(64)
-        self.fc = nn.Linear(64, 64)
+        self.norm = nn.LayerNorm(72)
+        self.fc = nn.Linear(72, 72)
 
     def forward(self, x: td.Tensor) -> td.Tensor:
         return x + td.tanh(self.fc(self.norm(x)))
@@ -35,7 +35,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)))
-        self.head = nn.Linear(64, 10)
+        self.head = nn.Linear(72, 10)
 
     def forward(self, x: td.Tensor) -> td.Tensor:
         return self.head(self.blocks(x))
@@ -59,7 +59,7 @@ def training():
 
 def batch(rows: int = 512):
     rng = np.random.default_rng(0)
-    return rng.standard_normal((rows, 64), np.float32), rng.integers(0, 10, rows)
+    return rng.standard_normal((rows, 72), np.float32), rng.integers(0, 10, rows)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_refusals_have_reasons_and_lines(explained: Explanation):
     reasons = {decision.reason for decision in explained.decisions if decision.fused}
     assert "as epilogue of the matrix product" in reasons
     # The rows of a layer norm's gradient and its sum over rows run in different loops.
-    assert any(decision.reason.startswith("loops differ: 512 rows of 64") for decision in explained.refusals)
+    assert any(decision.reason.startswith("loops differ: 512 rows of 72") for decision in explained.refusals)
     # What met in one kernel after all is not listed as refused.
     fusion = explained.plan.fusion
     refused = {d for d in fusion.decisions if not d.fused}
@@ -143,9 +143,9 @@ def test_memory_names_what_is_alive_at_the_peak(explained: Explanation):
     assert 0 <= memory.lower_bound - sum(blocks.nbytes for blocks in memory.live) < 64 * len(arena.live_at_peak)
     assert all(blocks.made_by and blocks.values for blocks in memory.live)
     assert any(blocks.places for blocks in memory.live)
-    parameters = 2 * 64 * LAYERS + (64 * 64 + 64) * LAYERS + 64 * 10 + 10
+    parameters = 2 * 72 * LAYERS + (72 * 72 + 72) * LAYERS + 72 * 10 + 10
     assert memory.state >= 3 * 4 * parameters  # weights and two moments
-    assert memory.arguments >= 512 * 64 * 4 + 512 * 8
+    assert memory.arguments >= 512 * 72 * 4 + 512 * 8
 
 
 def test_threads_waits_and_compile_time(explained: Explanation):

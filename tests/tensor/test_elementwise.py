@@ -181,7 +181,8 @@ def test_clip_keeps_the_dtype() -> None:
         td.clip(td.asarray(x), 0.5)
     # A limit of another dtype is not wrapped around into that of x.
     limited = td.clip(td.asarray(np.array([3, 250], np.uint8)), td.asarray(np.array([-7, 300])))
-    assert limited.dtype is td.int64 and limited.tolist() == [3, 300]
+    assert limited.dtype is td.int64
+    assert limited.tolist() == [3, 300]
     with pytest.raises(td.DTypeError, match="clip: does not take bool"):
         td.clip(td.asarray([True]), False)
 

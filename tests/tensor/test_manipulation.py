@@ -147,7 +147,7 @@ def test_repeating_each_element_its_own_number_of_times() -> None:
     t = td.asarray(X)
     counts = np.arange(X.shape[1])
     same(td.repeat(t, td.asarray(counts), axis=1), np.repeat(X, counts, 1))
-    same(td.repeat(t, counts.tolist(), axis=-1), np.repeat(X, counts, -1))
+    same(td.repeat(t, counts.tolist(), axis=-2), np.repeat(X, counts, -2))
     same(td.repeat(t, td.asarray([2]), axis=0), np.repeat(X, [2], 0))
     for repeats, message in ((td.asarray([1, -1, 1]), "-1 repeats"), ([1] * 99, "do not fit axis 0")):
         with pytest.raises(td.ShapeError, match=message):
@@ -158,6 +158,8 @@ def test_repeating_each_element_its_own_number_of_times() -> None:
 
 def test_lists_of_tensors() -> None:
     shapes = [t.shape for t in td.broadcast_arrays(td.ones((2, 1)), td.ones((3,)))]
-    assert shapes == [(2, 3), (2, 3)] and isinstance(td.broadcast_arrays(1.0), list)
+    assert shapes == [(2, 3), (2, 3)]
+    assert isinstance(td.broadcast_arrays(1.0), list)
     grid = td.meshgrid(td.asarray(1.0), td.arange(2))
-    assert isinstance(grid, list) and [g.tolist() for g in grid] == [[[1.0], [1.0]], [[0], [1]]]
+    assert isinstance(grid, list)
+    assert [g.tolist() for g in grid] == [[[1.0], [1.0]], [[0], [1]]]

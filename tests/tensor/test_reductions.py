@@ -119,15 +119,18 @@ def test_a_number_can_be_folded_along_axis_0(name: str, axis: int) -> None:
     x = np.asarray(3.0, np.float32)
     for keepdims in (False, True):
         result = getattr(td, name)(td.asarray(x), axis=axis, keepdims=keepdims)
-        assert result.shape == () and result.item() == getattr(np, name)(x, axis=0)
+        assert result.shape == ()
+        assert result.item() == getattr(np, name)(x.reshape(1), axis=0)
     with pytest.raises(td.ShapeError, match=f"{name}: axis 1 is out of range"):
         getattr(td, name)(td.asarray(x), axis=1)
 
 
 def test_functions_along_the_axis_of_a_number() -> None:
     x = td.asarray(3.0)
-    assert td.softmax(x, axis=0).item() == 1 and td.log_softmax(x).item() == 0
-    assert td.softmax(x).shape == () and td.logsumexp(x, axis=0).item() == 3
+    assert td.softmax(x, axis=0).item() == 1
+    assert td.log_softmax(x).item() == 0
+    assert td.softmax(x).shape == ()
+    assert td.logsumexp(x, axis=0).item() == 3
     assert td.logsumexp(td.asarray([0, 0])).item() == pytest.approx(np.log(2))
 
 

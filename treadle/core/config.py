@@ -63,8 +63,8 @@ OTHERS = ("EXAMPLE",)  # names in the environment that are no settings: it makes
 class Config:
     """The settings in force; read and set as attributes, or `with config(threads=1): ...` for a while.
 
-    The environment is read when a setting is first asked for: a mistake in it is an error of what needs the setting, and
-    `import treadle` works.
+    The environment is read when a setting is first asked for: a mistake in it is an error of what needs the setting,
+    and `import treadle` works.
     """
 
     threads: int

@@ -155,7 +155,9 @@ def var(x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: 
 
 def std(x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Return the square root of the variance; where that is 0, its gradient is 0."""
-    variance = var(x, axis=axis, correction=correction, keepdims=keepdims)
+    tensor = as_tensor("std", x)
+    _axes("std", axis, tensor.ndim)
+    variance = var(tensor, axis=axis, correction=correction, keepdims=keepdims)
     flat = elementwise.equal(variance, 0.0)
     # The operand of the root is replaced as well: its slope at 0 is infinite.
     return elementwise.where(flat, 0.0, elementwise.sqrt(elementwise.where(flat, 1.0, variance)))
