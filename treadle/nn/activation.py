@@ -6,6 +6,7 @@ from treadle.core import ConfigError
 from treadle.tensor import Tensor
 
 from . import functional as F
+from .functional.activation import GELU_APPROXIMATIONS
 from .module import Module
 
 
@@ -30,8 +31,8 @@ class GELU(Module):
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        if approximate not in F.GELU_APPROXIMATIONS:
-            raise ConfigError(f"GELU: approximate is {approximate!r}. Allowed: {', '.join(F.GELU_APPROXIMATIONS)}.")
+        if approximate not in GELU_APPROXIMATIONS:
+            raise ConfigError(f"GELU: approximate is {approximate!r}. Allowed: {', '.join(GELU_APPROXIMATIONS)}.")
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:
