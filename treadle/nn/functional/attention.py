@@ -1,4 +1,7 @@
-"""Scaled dot-product attention."""
+"""Scaled dot-product attention, and what masks and biases it takes.
+
+Shape suffixes: B batch, H heads, T rows (queries), S columns (keys), D width of a head.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import math
 from treadle.core import ConfigError, ShapeError
 from treadle.ir import Op, results
 from treadle.tensor import Tensor, creation, made, node_of
+from treadle.tensor.elementwise import abs as absolute
 from treadle.tensor.elementwise import where
+from treadle.tensor.manipulation import broadcast_to
 from treadle.tensor.promotion import Operand, as_tensor, meet
 from treadle.tensor.random import Generator
 
@@ -23,6 +28,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,  # PyTorch's signature
     scale: float | None = None,
+    enable_gqa: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -38,10 +44,15 @@ def scaled_dot_product_attention(
         dropout_p: probability of dropping a weight; the caller passes 0 outside training.
         is_causal: row t sees columns 0..t; excludes a mask.
         scale: of the scores; 1 / sqrt(D) when None.
+        enable_gqa: key and value may have fewer heads, axis -3, each for as many neighbouring heads of the query
+            (Ainslie et al. 2023, arXiv:2305.13245).
         generator: of dropout.
     """
     what = "scaled_dot_product_attention"
-    nodes, (q, k, v), _ = meet(what, *[as_tensor(what, x) for x in (query, key, value)])
+    q, k, v = (as_tensor(what, x) for x in (query, key, value))
+    if enable_gqa:
+        k, v = _shared_heads(what, q, k), _shared_heads(what, q, v)
+    nodes, (q, k, v), _ = meet(what, q, k, v)
     if min(t.ndim for t in (q, k, v)) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
             f"{what}: query {q.node.type!r}, key {k.node.type!r} and value {v.node.type!r} do not fit. They must be "
@@ -56,16 +67,73 @@ def scaled_dot_product_attention(
         op = Op.registry["attention"](bool(is_causal), float(factor))
         out_BTHD = made(results(op(*[node_of(t) for t in four]))[0], *four)
         return out_BTHD.permute(0, 2, 1, 3).reshape((*q.shape[:-1], v.shape[-1]))
-    scores = (q @ k.mT) * factor
     if is_causal:
         attn_mask = causal_mask(q.shape[-2], k.shape[-2])
-    if attn_mask is not None:
-        mask = as_tensor(what, attn_mask)
-        scores = where(mask, scores, -math.inf) if mask.dtype.kind == "bool" else scores + mask
-    weights = dropout(softmax(scores, -1), dropout_p, generator=generator)
-    return weights @ v
+    weights = attention_weights(q, k, attn_mask, scale=factor)
+    return dropout(weights, dropout_p, generator=generator) @ v
+
+
+def attention_weights(
+    query: Operand, key: Operand, attn_mask: Operand | None = None, *, scale: float | None = None
+) -> Tensor:
+    """Return softmax(scale * query key^T), [..., T, S]; arguments are those of `scaled_dot_product_attention`."""
+    what = "attention_weights"
+    q, k = as_tensor(what, query), as_tensor(what, key)
+    scores = (q @ k.mT) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    return softmax(scores if attn_mask is None else masked_scores(scores, attn_mask), -1)
+
+
+def masked_scores(scores: Tensor, attn_mask: Operand) -> Tensor:
+    """Return scores with -inf where a mask of bool is False, or with a mask of floats added."""
+    mask = as_tensor("attention", attn_mask)
+    return where(mask, scores, -math.inf) if mask.dtype.kind == "bool" else scores + mask
 
 
 def causal_mask(rows: int, columns: int) -> Tensor:
     """Return the bool matrix that is true on and below the diagonal."""
     return creation.arange(rows).reshape((rows, 1)) >= creation.arange(columns)
+
+
+def local_mask(rows: int, columns: int, window: int, *, causal: bool = False) -> Tensor:
+    """Return the bool matrix that is true where row and column are at most `window` apart.
+
+    With `causal` only columns up to the row's are seen (Beltagy et al. 2020, arXiv:2004.05150).
+    """
+    if window < 0:
+        raise ConfigError(f"local_mask: window is {window}. It must be at least 0.")
+    distance = creation.arange(rows).reshape((rows, 1)) - creation.arange(columns)
+    near = absolute(distance) <= window
+    return near & (distance >= 0) if causal else near
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """Return one slope per head: the geometric sequence 2^(-8/n), 2^(-16/n), ... (Press et al. 2022, arXiv:2108.12409).
+
+    For a number of heads that is no power of two, the sequence of the next lower one is filled up with every other
+    slope of the next higher one, as in the paper's code.
+    """
+    if num_heads < 1:
+        raise ConfigError(f"alibi_slopes: num_heads is {num_heads}. It must be at least 1.")
+    lower = 1 << (num_heads.bit_length() - 1)
+    slopes = [2.0 ** (-8 * (k + 1) / lower) for k in range(lower)]
+    between = [2.0 ** (-8 * (k + 1) / (2 * lower)) for k in range(0, 2 * lower, 2)]
+    return slopes + between[: num_heads - lower]
+
+
+def alibi_bias(num_heads: int, rows: int, columns: int) -> Tensor:
+    """Return -slope * |distance| as [H, T, S], to be added to scores; the last row belongs to the last column."""
+    slopes = creation.asarray(alibi_slopes(num_heads), dtype="float32").reshape((num_heads, 1, 1))
+    distance = creation.arange(columns - rows, columns).reshape((rows, 1)) - creation.arange(columns)
+    return absolute(distance).astype("float32") * -slopes
+
+
+def _shared_heads(what: str, query: Tensor, x: Tensor) -> Tensor:
+    """Return keys or values with every head repeated for its group of the query's heads."""
+    if query.ndim < 3 or x.ndim < 3 or not x.shape[-3] or query.shape[-3] % x.shape[-3]:
+        raise ShapeError(
+            f"{what}: with enable_gqa the heads of the query {query.node.type!r}, axis -3, must be a multiple of those "
+            f"of key and value {x.node.type!r}."
+        )
+    each = query.shape[-3] // x.shape[-3]
+    wide = broadcast_to(x.reshape((*x.shape[:-2], 1, *x.shape[-2:])), (*x.shape[:-2], each, *x.shape[-2:]))
+    return wide.reshape((*x.shape[:-3], query.shape[-3], *x.shape[-2:]))
