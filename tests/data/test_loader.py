@@ -119,3 +119,12 @@ def test_wrong_settings_are_refused():
         DataLoader(data, 1).load_state_dict({"epoch": 0, "position": 0, "seed": 9})
     with pytest.raises(CheckpointError, match="a state has epoch, position and seed"):
         DataLoader(data, 1).load_state_dict({"epoch": 0})
+
+
+def test_what_makes_no_batch_or_data_set_is_said():
+    with pytest.raises(DataError, match=r"shapes \(1,\), \(2,\) make no batch"):
+        collate([np.ones(1), np.ones(2)])
+    with pytest.raises(DataError, match="give a collate_fn"):
+        next(iter(DataLoader([np.ones(n + 1) for n in range(4)], batch_size=2)))
+    with pytest.raises(ConfigError, match="a list_iterator is no data set: it needs len"):
+        DataLoader(iter([1, 2]))  # pyright: ignore[reportArgumentType]

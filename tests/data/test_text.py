@@ -1,5 +1,6 @@
 """Text: order, split, and what happens to files that are not text."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,18 @@ def test_windows_refuse_a_text_that_is_too_short():
         Windows(np.zeros(8, np.uint8), context=8, batch_size=1)
     with pytest.raises(ConfigError, match="batch_size is 0"):
         Windows(np.zeros(9, np.uint8), context=8, batch_size=0)
+
+
+def test_paths_that_cannot_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in ((str(tmp_path / "pipe"), "is a pipe or a device"), ("", "a path is empty")):
+        with pytest.raises(DataError, match=message):
+            read_text([path])
+    write(tmp_path, closed=b"text")
+
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=f"cannot read the folder {tmp_path}: Permission denied"):
+        read_text([tmp_path])

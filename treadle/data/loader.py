@@ -11,7 +11,7 @@ import numpy as np
 
 from treadle.core import CheckpointError, ConfigError, DataError
 
-from .random import permutation
+from .random import generator, permutation
 
 
 class Dataset(Protocol):
@@ -50,7 +50,14 @@ def collate(examples: Sequence[Any]) -> Any:
         return tuple(collate(part) for part in zip(*examples, strict=True))
     if hasattr(first, "keys"):
         return {key: collate([example[key] for example in examples]) for key in first}
-    return np.stack([np.asarray(example) for example in examples])
+    arrays = [np.asarray(example) for example in examples]
+    if len({array.shape for array in arrays}) > 1:
+        shapes = sorted({array.shape for array in arrays})
+        raise DataError(
+            f"DataLoader: examples of shapes {', '.join(map(str, shapes))} make no batch; shapes must be equal. Pad "
+            "them in the data set, or give a collate_fn."
+        )
+    return np.stack(arrays)
 
 
 class DataLoader:
@@ -65,6 +72,7 @@ class DataLoader:
         seed: of the order.
         drop_last: leave out a last batch that is not full (a compiled step would be compiled again for its shape).
         collate_fn: joins a list of examples into a batch.
+        transform: changes a batch, given it and a generator that depends on seed, epoch and batch alone.
         prefetch: batches prepared ahead in a background thread; 0 prepares them where they are asked for.
     """
 
@@ -77,8 +85,14 @@ class DataLoader:
         seed: int = 0,
         drop_last: bool = False,
         collate_fn: Callable[[Sequence[Any]], Any] | None = None,
+        transform: Callable[[Any, np.random.Generator], Any] | None = None,
         prefetch: int = 0,
     ) -> None:
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise ConfigError(
+                f"DataLoader: a {type(dataset).__name__} is no data set: it needs len() and [number]. Give a list, an "
+                "ArrayDataset, or a class with __len__ and __getitem__."
+            )
         if batch_size < 1:
             raise ConfigError(f"DataLoader: batch_size is {batch_size}. It must be at least 1.")
         if prefetch < 0:
@@ -97,6 +111,7 @@ class DataLoader:
         self.seed = seed
         self.drop_last = drop_last
         self.collate_fn = collate_fn
+        self.transform = transform
         self.prefetch = prefetch
         self.epoch = 0
         self.position = 0  # batches of this epoch that were handed out
@@ -107,7 +122,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         epoch, order = self.epoch, self._order(self.epoch)
-        batches = (self._batch(order, number) for number in range(self.position, len(self)))
+        batches = (self._transformed(order, epoch, number) for number in range(self.position, len(self)))
         for batch in _ahead(batches, self.prefetch) if self.prefetch else batches:
             # Counted before it is handed out: a state taken inside the loop's body goes on after this batch.
             self.position += 1
@@ -133,6 +148,10 @@ class DataLoader:
 
     def _order(self, epoch: int) -> Sequence[int] | np.ndarray[Any, Any]:
         return permutation(self.seed, epoch, len(self.dataset)) if self.shuffle else range(len(self.dataset))
+
+    def _transformed(self, order: Sequence[int] | np.ndarray[Any, Any], epoch: int, number: int) -> Any:
+        batch = self._batch(order, number)
+        return batch if self.transform is None else self.transform(batch, generator(self.seed, epoch, number))
 
     def _batch(self, order: Sequence[int] | np.ndarray[Any, Any], number: int) -> Any:
         chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -180,3 +199,40 @@ def _ahead(batches: Iterator[Any], count: int) -> Iterator[Any]:
     finally:
         stop.set()
         thread.join()
+
+
+class Subset:
+    """Some examples of a data set, by number."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray[Any, Any]) -> None:
+        self.dataset, self.indices = dataset, np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(self.indices[index])]
+
+
+def random_split(dataset: Dataset, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
+    """Return disjoint random parts of a data set, all examples together; the same ones for the same seed.
+
+    Args:
+        dataset: examples by number; parts of an `ArrayDataset` are again such.
+        parts: shares that add up to 1, or numbers of examples that add up to all.
+        seed: of the order.
+    """
+    count, total = len(dataset), sum(parts)
+    if abs(total - 1) < 1e-9 and any(part != int(part) for part in parts):
+        edges = [round(sum(parts[: k + 1]) * count) for k in range(len(parts))]
+    elif total == count:
+        edges = [int(sum(parts[: k + 1])) for k in range(len(parts))]
+    else:
+        raise ConfigError(
+            f"random_split: parts {list(parts)} add up to {total}. They must add up to 1, or to all {count} examples."
+        )
+    order = permutation(seed, 0, count)
+    chosen = [order[a:b] for a, b in zip([0, *edges], edges, strict=False)]
+    if isinstance(dataset, ArrayDataset):
+        return [ArrayDataset(*[array[c] for array in dataset.arrays]) for c in chosen]
+    return [Subset(dataset, c) for c in chosen]

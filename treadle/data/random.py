@@ -21,6 +21,13 @@ def permutation(seed: int, counter: int, size: int) -> Indices:
     return np.argsort(_bits(seed, counter, size), kind="stable").astype(np.int64)
 
 
+def generator(seed: int, epoch: int, batch: int) -> np.random.Generator:
+    """Return NumPy's generator for one batch of one epoch."""
+    if min(seed, epoch, batch) < 0 or max(seed, epoch, batch) >= UINT64:
+        raise ConfigError(f"random: seed {seed}, epoch {epoch} and batch {batch} must be from 0 to 2**64 - 1.")
+    return np.random.Generator(np.random.Philox(key=seed, counter=(epoch << 192) + (batch << 128)))
+
+
 def _bits(seed: int, counter: int, count: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
     if not 0 <= seed < UINT64 or not 0 <= counter < UINT64:
         raise ConfigError(f"random: seed {seed} and counter {counter} must be whole numbers from 0 to 2**64 - 1.")

@@ -51,6 +51,8 @@ def read_text(paths: Sequence[str | os.PathLike[str]] = (), *, limit: int | None
         paths: files or folders; folders are read through in order of their paths, hidden ones left out.
         limit: stop after this many bytes.
     """
+    if "" in [os.fspath(path) for path in paths]:
+        raise DataError("text: a path is empty. Name a file or a folder; '.' is the current folder.")
     named = [Path(path) for path in paths]
     wanted = [item for path in named for item in _expand(path)] if named else [(p, False) for p in standard_library()]
     parts, files, skipped, size = list[bytes](), list[Path](), list[Path](), 0
@@ -74,9 +76,20 @@ def read_text(paths: Sequence[str | os.PathLike[str]] = (), *, limit: int | None
 
 def _expand(path: Path) -> Iterator[tuple[Path, bool]]:
     if path.is_dir():
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise DataError(
+                f"text: cannot read the folder {path}: {error.strerror}. Check its permissions, or leave it out."
+            ) from None
         yield from ((file, False) for file in _walk(path, SKIPPED_FOLDERS))
-    elif path.exists():
+    elif path.is_file():
         yield path, True
+    elif path.exists():
+        raise DataError(
+            f"text: {path} is a pipe or a device, which cannot be read again when a run is resumed. "
+            "Write its text to a file and name that."
+        )
     else:
         raise DataError(f"text: {path} does not exist (looked in {Path.cwd()}). Name a file or a folder.")
 
