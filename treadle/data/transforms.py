@@ -125,7 +125,9 @@ class GaussianNoise:
         self.std = std
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
-        return (images + rng.normal(0.0, self.std, images.shape)).astype(images.dtype)
+        noise = np.zeros(images.shape, np.float32)
+        rng.standard_normal(dtype=np.float32, out=noise)
+        return images + (noise * self.std).astype(images.dtype)
 
 
 def _check_images(what: str, images: Array) -> None:
