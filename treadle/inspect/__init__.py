@@ -4,6 +4,7 @@ from .decisions import DecisionReport
 from .explanation import Explanation, explain
 from .kernels import KernelReport
 from .memory import LiveBlocks, MemoryReport
+from .pictures import plot_attention, plot_confusion, plot_history
 from .places import Place
 from .report import PassReport
 from .threads import ScheduleReport, ThreadReport
@@ -19,4 +20,7 @@ __all__ = [
     "ScheduleReport",
     "ThreadReport",
     "explain",
+    "plot_attention",
+    "plot_confusion",
+    "plot_history",
 ]

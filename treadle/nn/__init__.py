@@ -1,10 +1,41 @@
 """Layers and models with PyTorch's names; parameters are cells. Open `module.py` first, then `gpt.py`."""
 
 from . import functional, init
-from .activation import GELU, Identity, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .activation import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    RReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmax2d,
+    Softmin,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
 from .alignment import AdditiveAttention, HardAttention, LocalAttention, LuongAttention
 from .attention import GroupedQueryAttention, KVCache, MultiheadAttention
 from .containers import ModuleDict, ModuleList, Sequential
+from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .files import load, read_arrays, save, write_arrays
 from .generate import generate
 from .gpt import GPT, MLP, Block, CausalSelfAttention, GPTConfig
@@ -13,6 +44,7 @@ from .loss import CrossEntropyLoss, MSELoss
 from .module import HookHandle, IncompatibleKeys, Module
 from .parameter import Buffer, Parameter
 from .positions import LearnedPositions, SinusoidalPositions
+from .summary import Summary, summary
 from .transformer import (
     Transformer,
     TransformerDecoder,
@@ -22,42 +54,70 @@ from .transformer import (
 )
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "GLU",
     "GPT",
     "MLP",
+    "SELU",
     "AdditiveAttention",
     "Block",
     "Buffer",
     "CausalSelfAttention",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "GPTConfig",
     "GroupedQueryAttention",
     "HardAttention",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "HookHandle",
     "Identity",
     "IncompatibleKeys",
     "KVCache",
     "LayerNorm",
+    "LeakyReLU",
     "LearnedPositions",
     "Linear",
     "LocalAttention",
+    "LogSigmoid",
     "LogSoftmax",
     "LuongAttention",
     "MSELoss",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
     "MultiheadAttention",
+    "PReLU",
     "Parameter",
+    "RReLU",
     "ReLU",
+    "ReLU6",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "SinusoidalPositions",
     "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Summary",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
     "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
@@ -69,5 +129,6 @@ __all__ = [
     "load",
     "read_arrays",
     "save",
+    "summary",
     "write_arrays",
 ]
