@@ -132,5 +132,5 @@ def _recorder(path: str, rows: list[Row]) -> Any:
 
 
 def _is_shape(given: Any) -> bool:
-    sizes: list[Any] = list(given) if isinstance(given, tuple | list) else [None]
+    sizes: Any = given if isinstance(given, tuple) else [None]
     return all(isinstance(size, int) for size in sizes)
