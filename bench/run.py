@@ -187,7 +187,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--readme", action="store_true", help="write the Markdown tables into README.md")
     parser.add_argument("--show", metavar="JSON", help="print the tables of an earlier run instead of measuring")
     parser.add_argument("--output", type=Path, default=HERE.parent / "bench-results", help="folder for the JSON")
-    return parser.parse_args()
+    choice = parser.parse_args()
+    for name in ("threads", "rounds", "budget"):
+        if not getattr(choice, name) > 0:
+            raise SystemExit(f"bench: --{name} is {getattr(choice, name)}; allowed are numbers above 0.")
+    if choice.show and not Path(choice.show).is_file():
+        raise SystemExit(f"bench: {choice.show} does not exist; name a file that an earlier run wrote.")
+    return choice
 
 
 def run(choice: argparse.Namespace, console: Console) -> Record:

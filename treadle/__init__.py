@@ -9,6 +9,7 @@ from typing import Any as _Any
 from treadle import tensor
 from treadle.autodiff import backward as _backward
 from treadle.autodiff import grad, jvp, stop_gradient, value_and_grad, vjp
+from treadle.autodiff import scan_vjp as _scan_vjp
 from treadle.core import (
     CheckpointError,
     CompileError,
@@ -18,6 +19,7 @@ from treadle.core import (
     DTypeError,
     GradientError,
     IndexRangeError,
+    LinAlgError,
     MemoryLimitError,
     NonFiniteError,
     ScheduleError,
@@ -44,9 +46,24 @@ from treadle.jit import Compiled, Plan, compile
 from treadle.jit import Explained as _Explained
 from treadle.jit import Hooks as _JitHooks
 from treadle.jit import execute as _execute
-from treadle.tensor import Cell, Tensor, random
-from treadle.tensor import data_types as _data_types
+from treadle.ops.scan import Hooks as _ScanHooks
+from treadle.tensor import Cell, Tensor, fft, random
+from treadle.tensor import inspection as _inspection
+from treadle.tensor import linalg_extension as linalg
+from treadle.tensor.arranging import (
+    diag,
+    diag_embed,
+    diagonal,
+    fliplr,
+    flipud,
+    repeat_interleave,
+    rot90,
+    trace,
+    tril_indices,
+    triu_indices,
+)
 from treadle.tensor.control import enable_grad, is_grad_enabled, no_grad, realize
+from treadle.tensor.counting import argwhere, bincount, histc, histogram
 from treadle.tensor.creation import (
     arange,
     asarray,
@@ -64,7 +81,18 @@ from treadle.tensor.creation import (
     zeros,
     zeros_like,
 )
+from treadle.tensor.cumulative import (
+    cummax,
+    cummin,
+    cumprod,
+    cumsum,
+    cumulative_prod,
+    cumulative_sum,
+    diff,
+    logcumsumexp,
+)
 from treadle.tensor.data_types import astype, can_cast, finfo, iinfo, isdtype, result_type
+from treadle.tensor.einsum import einsum
 from treadle.tensor.elementwise import (
     abs,
     acos,
@@ -162,6 +190,20 @@ from treadle.tensor.manipulation import (
     unstack,
 )
 from treadle.tensor.operators import Namespace as _Namespace
+from treadle.tensor.products import (
+    addbmm,
+    addmm,
+    addmv,
+    addr,
+    baddbmm,
+    bmm,
+    dot,
+    ger,
+    inner,
+    kron,
+    mm,
+    mv,
+)
 from treadle.tensor.random import manual_seed
 from treadle.tensor.reductions import (
     all,
@@ -180,12 +222,49 @@ from treadle.tensor.reductions import (
     sum,
     var,
 )
+from treadle.tensor.scan import scan
+from treadle.tensor.scattering import (
+    gather,
+    index_add,
+    index_copy,
+    index_fill,
+    index_select,
+    masked_fill,
+    masked_scatter,
+    masked_select,
+    put_along_axis,
+    scatter,
+    scatter_add,
+    scatter_reduce,
+)
 from treadle.tensor.searching import nonzero
+from treadle.tensor.sets import (
+    isin,
+    unique,
+    unique_all,
+    unique_consecutive,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+)
+from treadle.tensor.sorting import (
+    argsort,
+    bucketize,
+    kthvalue,
+    median,
+    mode,
+    nanmedian,
+    nanquantile,
+    quantile,
+    searchsorted,
+    sort,
+    topk,
+)
 from treadle.tensor.trace import set_grad_enabled
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
-__array_namespace_info__ = _data_types.array_namespace_info
+__array_namespace_info__ = _inspection.array_namespace_info
 
 e = math.e
 inf = math.inf
@@ -204,6 +283,7 @@ def _explain(plan: Plan) -> _Explained:
 tensor.Hooks.backward = _backward
 _JitHooks.explain = _explain
 tensor.set_executor(_execute)
+_ScanHooks.gradient = _scan_vjp
 _Namespace.module = sys.modules[__name__]
 
 
@@ -226,6 +306,7 @@ __all__ = [
     "DataError",
     "GradientError",
     "IndexRangeError",
+    "LinAlgError",
     "MemoryLimitError",
     "NonFiniteError",
     "Plan",
@@ -240,11 +321,17 @@ __all__ = [
     "acos",
     "acosh",
     "add",
+    "addbmm",
+    "addmm",
+    "addmv",
+    "addr",
     "all",
     "any",
     "arange",
     "argmax",
     "argmin",
+    "argsort",
+    "argwhere",
     "asarray",
     "asin",
     "asinh",
@@ -252,16 +339,20 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "baddbmm",
     "bfloat16",
+    "bincount",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "bmm",
     "bool",
     "broadcast_arrays",
     "broadcast_to",
+    "bucketize",
     "can_cast",
     "ceil",
     "chunk",
@@ -273,8 +364,20 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "cumulative_prod",
+    "cumulative_sum",
+    "diag",
+    "diag_embed",
+    "diagonal",
+    "diff",
     "divide",
+    "dot",
     "e",
+    "einsum",
     "empty",
     "empty_like",
     "enable_grad",
@@ -285,9 +388,12 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fft",
     "finfo",
     "flatten",
     "flip",
+    "fliplr",
+    "flipud",
     "float16",
     "float32",
     "float64",
@@ -296,12 +402,21 @@ __all__ = [
     "from_dlpack",
     "full",
     "full_like",
+    "gather",
+    "ger",
     "grad",
     "greater",
     "greater_equal",
+    "histc",
+    "histogram",
     "hypot",
     "iinfo",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_select",
     "inf",
+    "inner",
     "int8",
     "int16",
     "int32",
@@ -309,11 +424,15 @@ __all__ = [
     "is_grad_enabled",
     "isdtype",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "jvp",
+    "kron",
+    "kthvalue",
     "less",
     "less_equal",
+    "linalg",
     "linspace",
     "log",
     "log1p",
@@ -321,23 +440,33 @@ __all__ = [
     "log10",
     "log_softmax",
     "logaddexp",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
     "logsumexp",
     "manual_seed",
+    "masked_fill",
+    "masked_scatter",
+    "masked_select",
     "matmul",
     "matrix_transpose",
     "max",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
+    "mm",
+    "mode",
     "moveaxis",
     "multiply",
+    "mv",
     "nan",
+    "nanmedian",
+    "nanquantile",
     "negative",
     "newaxis",
     "nextafter",
@@ -354,16 +483,25 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "put_along_axis",
+    "quantile",
     "random",
     "realize",
     "reciprocal",
     "remainder",
     "repeat",
+    "repeat_interleave",
     "reshape",
     "result_type",
     "roll",
+    "rot90",
     "round",
     "rsqrt",
+    "scan",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "searchsorted",
     "set_grad_enabled",
     "sigmoid",
     "sign",
@@ -371,6 +509,7 @@ __all__ = [
     "sin",
     "sinh",
     "softmax",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -388,13 +527,23 @@ __all__ = [
     "tensor",
     "tensordot",
     "tile",
+    "topk",
+    "trace",
     "tril",
+    "tril_indices",
     "triu",
+    "triu_indices",
     "trunc",
     "uint8",
     "uint16",
     "uint32",
     "uint64",
+    "unique",
+    "unique_all",
+    "unique_consecutive",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
     "unstack",
     "value_and_grad",
     "var",

@@ -123,6 +123,22 @@ def test_an_unknown_peer_is_refused_with_the_allowed_ones() -> None:
     assert "unknown peer theano; allowed are treadle, torch, torch-compile, jax." in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", "0"], "bench: --rounds is 0; allowed are numbers above 0."),
+        (["--threads", "-1"], "bench: --threads is -1; allowed"),
+        (["--budget", "nan"], "bench: --budget is nan; allowed"),
+        (["--show", "/nowhere.json"], "bench: /nowhere.json does not exist"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(arguments: list[str], message: str) -> None:
+    done = start(str(BENCH / "run.py"), *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_more_threads_than_cpus_are_refused() -> None:
     done = start(str(BENCH / "measure.py"), "T1", "torch_eager", "--threads", "4096")
     assert done.returncode == 1

@@ -1,5 +1,6 @@
 """The command: what its subcommands print, and that an error is one message."""
 
+import io
 import json
 import os
 import signal
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import treadle as td
 from treadle.cli import main
 from treadle.cli.main import commands
-from treadle.train import TrainConfig
+from treadle.cli.sample import printable
+from treadle.cli.train import table
+from treadle.train import Progress, Status, TrainConfig
 
 SMALL = [
     "--layers", "1", "--heads", "2", "--width", "8", "--context", "8", "--batch", "4", "--vocabulary", "chars",
@@ -110,12 +114,17 @@ def test_explain_a_function_of_a_file(tmp_path: Path):
         (["sample", "{}/none"], "is not a run folder"),
         (["explain", "{}/none"], "is not a run folder"),
         (["explain", "{}/none.py:f"], "none.py does not exist"),
-        (["explain", "{}/script.py:g"], "has no function 'g'. It defines no compiled function."),
+        (["explain", "{}/script.py:g"], "has no function 'g'. Functions there: f."),
         (["explain", "{}/script.py:f", "--arg", "x32[2]"], "'x32[2]' is not a type. Allowed: such as f32[128,784]"),
-        (["explain", "{}/broken.py:f"], "broken.py failed: ZeroDivisionError: division by zero"),
+        (["explain", "{}/broken.py:f"], "broken.py failed at line 1: ZeroDivisionError: division by zero"),
         (["train", "gpt", "--text", "{}/none"], "none does not exist"),
         (["train", "gpt", "--text", "{}/empty"], "has no text"),
         (["train", "gpt", "--text", "{}/script.py"], "a context of 128 needs at least 129"),
+        (["train", "gpt", "--text", ""], "a path is empty"),
+        (
+            ["train", "gpt", "--text", "{}/short", "--context", "8"],
+            "the validation part, 10% of the text, has 4 tokens",
+        ),
         (["train", "gpt", "--layers", "0"], "layers is 0. Allowed: 1 to 1000."),
         (["train", "gpt", "--threads", "0"], "threads"),
         (["train", "gpt", "--resume", "{}", "--width", "8"], "--width cannot change when a run is resumed"),
@@ -123,6 +132,7 @@ def test_explain_a_function_of_a_file(tmp_path: Path):
 )
 def test_errors_are_one_message(args, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").write_text("")
+    (tmp_path / "short").write_text("a" * 40)
     (tmp_path / "script.py").write_text("def f(x): return x\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
@@ -178,3 +188,55 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text: str, tmp_path: Path):
     assert "stopped after step" in output
     assert f"treadle train gpt --resume {run}" in output
     assert (run / "checkpoint.safetensors").exists()
+
+
+def test_a_prompt_that_cannot_be_used_is_not_shown(text, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    call("train", "gpt", "--text", text, "--run", str(run), "--steps", "2", "--no-explain", *SMALL)
+    capsys.readouterr()
+    assert "character 'é' at position 1 is not in the vocabulary" in fails(
+        monkeypatch, capsys, "sample", str(run), "--prompt", "déf"
+    )
+    # Bytes that are not text, as a shell may pass them.
+    assert "is not in the vocabulary" in fails(monkeypatch, capsys, "sample", str(run), "--prompt", "d\udce9")
+    assert capsys.readouterr().out == ""
+    assert "steps is 1, but 2 are done" in fails(
+        monkeypatch, capsys, "train", "gpt", "--resume", str(run), "--steps", "1"
+    )
+
+
+def test_a_finished_run_says_so_and_is_not_measured_twice(text: str, tmp_path: Path):
+    run = tmp_path / "run"
+    call("train", "gpt", "--text", text, "--run", str(run), "--steps", "4", "--no-explain", *SMALL)
+    metrics = (run / "metrics.jsonl").read_bytes()
+    shown = call("train", "gpt", "--resume", str(run), "--no-explain")
+    assert "all 4 steps are done; --steps 8 would train for 4 more" in shown.output
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_memory_that_python_cannot_have_is_one_message(monkeypatch, capsys):
+    def run(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(commands, "main", run)
+    assert "memory: no more can be had" in fails(monkeypatch, capsys, "train", "gpt")
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+def test_only_names_are_dim_and_dumb_terminals_get_lines(term: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    table(console, ("run", "runs/a"))
+    with Progress(console) as progress:
+        progress.show(Status(step=3, steps=9), now=True)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "3/9" in shown
+    assert ("\x1b" in shown) is (term != "dumb")
+    if term != "dumb":
+        assert "\x1b[2mrun  \x1b[0mruns/a" in shown
+
+
+def test_control_characters_are_not_sent_to_a_terminal():
+    assert printable("a\x1b[2J\tb\n\x07é\u65e5") == "a\ufffd[2J\tb\n\ufffdé\u65e5"

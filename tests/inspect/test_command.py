@@ -123,7 +123,32 @@ def test_what_cannot_be_explained_says_how_it_could(script):
         call(f"{script}:plain")
     with pytest.raises(ConfigError, match="does not call never_called"):
         call(f"{script}:never_called")
-    with pytest.raises(ConfigError, match=r"no function .nope.\. Compiled functions there: called_at_import"):
+    with pytest.raises(ConfigError, match=r"no function .nope.\. Functions there: called_at_import.*, plain\."):
         call(f"{script}:nope")
     with pytest.raises(ConfigError, match="which function of"):
         call(script)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["never_called", "--arg", "f32[3]", "--arg", "f32[3]"],
+            "compiling never_called for 2 arguments failed: TypeErr",
+        ),
+        (["failing", "--arg", "f32[3]"], r"failed at line 38: ValueError: not today\. Give the arguments it takes"),
+        (["plain", "--arg", "f32[99999999999999]", "--arg", "f32[2]"], "does not fit into memory"),
+        ([""], "which function of"),
+    ],
+)
+def test_a_function_that_fails_is_one_message(tmp_path: Path, args: list[str], message: str):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.replace("sys.exit(3)", "") + "\ndef failing(x):\n    raise ValueError('not today')\n")
+    with pytest.raises(TreadleError, match=message):
+        call(f"{path}:{args[0]}", *args[1:])
+
+
+def test_a_function_without_arguments_needs_none(tmp_path: Path):
+    path = tmp_path / "script.py"
+    path.write_text("import treadle as td\ndef f(n=3):\n    return td.ones((n,)) * 2\n")
+    assert json.loads(call(f"{path}:f", "--json").stdout)["inputs"] == []

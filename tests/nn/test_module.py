@@ -1,5 +1,8 @@
 """Modules: what they find in their attributes, their names, state dicts, modes, hooks and printing."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -177,3 +180,81 @@ def test_a_pytorch_state_dict_loads(tmp_path):
         theirs[0].weight.zero_()
     assert np.asarray(ours[0].weight).any()
     theirs.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in ours.state_dict().items()})
+
+
+def test_deepcopy_and_pickle_keep_values_ties_and_modes():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Dropout(0.5), nn.Linear(4, 5, bias=False))
+    model[2].weight = model[0].weight
+    model.register_buffer("steps", td.asarray(3), persistent=False)
+    model[0].weight.requires_grad = False
+    model.eval()
+    model[0].weight.grad = td.ones((5, 4))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert copied[0].weight is copied[2].weight
+        assert copied[0].weight is not model[0].weight
+        assert isinstance(copied[0].weight, nn.Parameter)
+        assert not copied[0].weight.requires_grad
+        assert copied[0].weight.grad is None
+        assert isinstance(copied.steps, nn.Buffer)
+        assert not copied.steps.persistent
+        assert not copied.training
+        assert list(copied.state_dict()) == list(model.state_dict())
+        before = np.array(model[0].weight)
+        np.testing.assert_array_equal(copied[0].weight.numpy(), before)
+        copied[0].weight.value = td.zeros((5, 4))
+        np.testing.assert_array_equal(model[0].weight.numpy(), before)
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_register_buffer(persistent):
+    module = nn.Module()
+    module.register_buffer("mask", td.ones((2, 2)), persistent=persistent)
+    module.register_buffer("nothing", None)
+    assert isinstance(module.mask, nn.Buffer)
+    assert module.nothing is None
+    assert ("mask" in module.state_dict()) is persistent
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda: nn.Sequential(3), td.ConfigError, "Sequential: 3 is no module"),
+        (lambda: nn.ModuleList([nn.ReLU(), "x"]), td.ConfigError, "ModuleList: 'x' is no module"),
+        (lambda: nn.ModuleList().append(None), td.ConfigError, "ModuleList: None is no module"),
+        (lambda: nn.ModuleDict({"a": 1}), td.ConfigError, "ModuleDict: 1 is no module"),
+        (lambda: nn.Linear("3", 2), td.ConfigError, "in_features is '3'. It must be a whole number"),
+        (lambda: nn.Linear(3, 2.5), td.ConfigError, "out_features is 2.5"),
+        (lambda: nn.Linear(2, 2).load_state_dict(3), td.CheckpointError, "a int is no state dict"),
+        (lambda: nn.Linear(2, 2).to("cuda"), td.ConfigError, "no device 'cuda'. Allowed: 'cpu'"),
+        (lambda: nn.Linear(2, 2).to("cuda:0"), td.ConfigError, "no device 'cuda:0'"),
+        (lambda: nn.load("/nowhere/x"), td.CheckpointError, "/nowhere/x does not exist"),
+        (lambda: nn.save({"a": td.ones(2)}, "/nowhere/x"), td.CheckpointError, "/nowhere/x cannot be written"),
+        (lambda: nn.Linear(2, 2).cuda(), AttributeError, "everything is on the CPU"),
+        (lambda: nn.Linear(2, 2).half(), AttributeError, r"PyTorch's half is here: .to\(td.float16\)"),
+        (lambda: nn.Linear(2, 2).nonsense, AttributeError, "'Linear' object has no attribute 'nonsense'$"),
+    ],
+)
+def test_misuse_is_said_clearly(act, error, message):
+    with pytest.raises(error, match=message):
+        act()
+
+
+def test_the_only_device_is_accepted():
+    module = nn.Linear(2, 2)
+    assert module.to("cpu") is module
+    assert module.weight.dtype is td.float32
+
+
+def test_a_module_or_parameter_that_is_replaced_compiles_anew():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    f = td.compile(model)
+    x = np.ones((1, 3), np.float32)
+    f(x)
+    setattr(model, "1", nn.Linear(3, 2))
+    np.testing.assert_allclose(f(x).numpy(), model(x).numpy(), rtol=1e-6)
+    model[0].weight = nn.Parameter(td.zeros((3, 3)))
+    np.testing.assert_allclose(f(x).numpy(), model(x).numpy(), rtol=1e-6)
+    model[0].weight = model[0].weight
+    model[0].note = "not looked at"
+    f(x)
+    assert f.num_compiles == 3

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from treadle import ops
-from treadle.core import DTYPES, DType, Shape, bool_, float64, int32, int64, uint32
+from treadle.core import DTYPES, DType, Shape, bfloat16, bool_, float16, float32, float64, int32, int64, uint32
+from treadle.nn.functional.resize_tables import transposed
 from treadle.ops.base import ANY, BITS, FLOATS, INTEGERS, NUMERIC, Accepts, TensorOp
 
 Array = np.ndarray
@@ -124,6 +125,32 @@ def on(op: TensorOp, *operands: Operand | Shape, kinds: Accepts = ANY, tolerance
 
 def index(*shape: int, size: int, dtype: DType = int64) -> Operand:
     return Operand(shape, below(size), dtype)
+
+
+def table(n: int, out: int, taps: int, *, back: bool) -> np.ndarray:
+    """Return places [out, taps] in 0..n-1, or those of the transposed sum; its weights are in `table_weights`."""
+    places = np.random.default_rng(5).integers(0, n, (out, taps))
+    return transposed(places, np.ones(places.shape), n)[0] if back else places
+
+
+def table_weights(n: int, out: int, taps: int, *, back: bool) -> np.ndarray:
+    """Return the weights of a table."""
+    places = table(n, out, taps, back=False)
+    weights = np.random.default_rng(6).uniform(0.5, 2, (out, taps))
+    return transposed(places, weights, n)[1] if back else weights
+
+
+def resampled(axis: int, shape: Shape, taps: int) -> Case:
+    """A sum with tables that belong together."""
+    n, out = shape[axis], 4
+    operands = [Operand(shape)]
+    for back in (False, True):
+        places, weights = table(n, out, taps, back=back), table_weights(n, out, taps, back=back)
+        operands += [
+            Operand(places.shape, lambda *_, p=places: p.astype(np.int32), int32),
+            Operand(weights.shape, lambda *_, w=weights: w, float64, smooth=False),
+        ]
+    return Case(ops.Resample(axis), tuple(operands), only=(float64,))
 
 
 CASES: Sequence[Case] = (
@@ -252,11 +279,63 @@ CASES: Sequence[Case] = (
     ],
     # products and networks
     on(ops.Matmul(), (2, 1, 3, 4), (3, 4, 5), kinds=NUMERIC, tolerance=8),
+    on(ops.Conv((2,), (1,), (2,), (2,), (1,), 2), (2, 7, 4), (3, 2, 6), kinds=NUMERIC, tolerance=8),
+    on(ops.Conv((1, 1), (2, 1), (1, -1), (1, 2), (2, 3)), (2, 3, 4, 3), (3, 2, 3, 5), kinds=NUMERIC, tolerance=16),
+    on(ops.ConvWeightGrad((2,), (1,), (2,), (2,), (1,), 2, (3,)), (2, 7, 4), (2, 3, 6), kinds=NUMERIC, tolerance=16),
+    on(
+        ops.ConvWeightGrad((1, 2), (2, 1), (1, 0), (1, 2), (2, 1), 1, (3, 2)),
+        (2, 3, 4, 3),
+        (2, 6, 2, 5),
+        kinds=NUMERIC,
+        tolerance=16,
+    ),
     on(ops.Softmax(1), (3, 5, 2), kinds=FLOATS, tolerance=4),
     on(ops.LogSoftmax(0), (3, 5), kinds=FLOATS, tolerance=4),
     on(ops.LogSumExp((1,)), (3, 5), kinds=FLOATS, tolerance=4),
     on(ops.LayerNorm(1), (4, 6), (6,), (6,), kinds=FLOATS, tolerance=8),
     on(ops.CrossEntropy(), (4, 6), index(4, size=6), kinds=FLOATS, tolerance=4),
+    on(ops.Standardize((1, 3)), (2, 3, 4, 5), kinds=FLOATS, tolerance=16),
+    on(ops.Standardize((0,), 0.1), (4, 3), kinds=FLOATS, tolerance=16),
+    *[
+        Case(
+            ops.BatchNorm(axis, 0.01),
+            (Operand(shape), *[Operand((shape[axis],), dtype=float64 if float64 in only else float32)] * 2),
+            tolerance=16,
+            only=only,
+        )
+        for axis, shape in ((1, (3, 4, 5)), (1, (6, 3)), (3, (3, 2, 4, 5)), (0, (3, 7)))
+        for only in ((float64,), (float32, float16, bfloat16))
+    ],
+    # interpolation
+    on(ops.TakeRows(), (5, 3), index(2, 4, size=5)),
+    on(ops.AddRows(5), (2, 4, 3), index(2, 4, size=5), kinds=NUMERIC, tolerance=4),
+    *[resampled(axis, shape, taps) for axis, shape, taps in ((1, (2, 4, 3), 2), (2, (2, 3, 5), 9), (0, (3,), 1))],
+    # windows
+    *[
+        case
+        for spans, shape, lengths in (
+            (((2, 2, 1, 0, 2), (2, 2, 1, 0, 3)), (2, 2, 3), (4, 6)),
+            (((3, 2, 1, 1, 3), (2, 1, 2, 0, 2)), (2, 3, 2), (5, 4)),
+            (((3, 2, 2, 2, 3), (3, 0, 1, 0, 3)), (2, 3, 3), (5, 5)),
+            (((7, 3, 1, 2, 3), (6, 1, 1, 1, 2)), (2, 3, 2), (9, 7)),
+            (((2, 0, 1, 0, 5), (3, 3, 3, 1, 1)), (2, 5, 1), (3, 9)),
+        )
+        for case in (
+            on(ops.WindowSum((1, 2), spans), (2, *lengths), kinds=NUMERIC, tolerance=8),
+            on(ops.WindowMax((1, 2), spans), Operand((2, *lengths), distinct), kinds=NUMERIC),
+            on(ops.WindowPlace((1, 2), spans), Operand((2, *lengths), count), Operand(shape, count), kinds=NUMERIC),
+            on(ops.WindowSpread((1, 2), spans, lengths), shape, kinds=NUMERIC, tolerance=8),
+            on(ops.WindowSpreadAt((1, 2), spans, lengths), shape, index(*shape, size=4), kinds=NUMERIC, tolerance=8),
+            on(ops.WindowTakeAt((1, 2), spans), (2, *lengths), index(*shape, size=4, dtype=int32), kinds=NUMERIC),
+            on(ops.Windows((1, 2), spans), (2, *lengths)),
+            on(
+                ops.WindowsAdd((1, 2), spans, lengths),
+                (*shape, spans[0][0], spans[1][0]),
+                kinds=NUMERIC,
+                tolerance=8,
+            ),
+        )
+    ],
     on(ops.Attention(True, 0.5), (2, 2, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4), kinds=FLOATS, tolerance=8),
 )
 

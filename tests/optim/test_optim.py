@@ -1,5 +1,8 @@
 """Optimisers step by step against PyTorch's, compiled and not; saving; the errors of wrong settings."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -271,3 +274,36 @@ def test_state_of_another_optimiser_is_refused():
         optim.AdamW([parameter(1.0)]).load_state_dict(state)
     with pytest.raises(CheckpointError, match="has no 'momentum_buffer'"):
         optim.SGD([parameter(1.0, 2.0)], momentum=0.9).load_state_dict(state)
+
+
+def test_a_copy_of_model_and_optimiser_goes_on_alone():
+    model = nn.Linear(3, 2)
+    opt = optim.AdamW(model.parameters(), lr=0.1)
+
+    def step(model, opt):
+        opt.zero_grad()
+        (model(np.ones((4, 3), np.float32)) ** 2).sum().backward()
+        opt.step()
+        return np.array(model.weight)
+
+    step(model, opt)
+    copies = [copy.deepcopy((model, opt)), pickle.loads(pickle.dumps((model, opt)))]
+    before = np.array(model.weight)
+    results = [step(*copied) for copied in copies]
+    np.testing.assert_array_equal(np.array(model.weight), before)
+    wanted = step(model, opt)
+    for result in results:
+        np.testing.assert_array_equal(result, wanted)
+
+
+def test_zero_grad_takes_the_argument_of_pytorch():
+    model = nn.Linear(3, 2)
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    model(np.ones((4, 3), np.float32)).sum().backward()
+    opt.zero_grad(set_to_none=False)
+    assert np.array(model.weight.grad).tolist() == [[0.0] * 3] * 2
+    opt.zero_grad()
+    opt.zero_grad(set_to_none=False)
+    assert model.weight.grad is None
+    with pytest.raises(ConfigError, match=r"a Linear is no list of parameters. Give model.parameters\(\)"):
+        optim.AdamW(model)

@@ -114,6 +114,51 @@ def test_pickle_and_copy() -> None:
     assert copy.deepcopy(td.asarray([3])).tolist() == [3]
 
 
+def test_functions_of_numpy_take_tensors() -> None:
+    data = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]], np.float32)
+    for x in (td.asarray(data), Cell(td.asarray(data))):
+        for function in (np.sum, np.mean, np.max, np.std, np.argmax, np.sort, np.abs, np.shape, np.size, np.transpose):
+            np.testing.assert_array_equal(function(x), function(data), err_msg=function.__name__)
+        assert np.sum(x, axis=1).tolist() == [2.0, 3.0]
+        assert np.concatenate([x, data]).shape == (4, 3)
+        assert np.stack([x, x], axis=0).shape == (2, 2, 3)
+        assert isinstance(np.where(x > 0, x, 0.0), np.ndarray)
+        assert np.allclose(x, data)
+    assert td.compile(lambda x: x.reshape(np.size(x)))(data).shape == (6,)
+
+
+def test_pickle_and_copy_of_cells() -> None:
+    cell = Cell(td.asarray([1.0, 2.0]), requires_grad=True)
+    cell.grad = td.asarray([5.0, 5.0])
+    for back in (copy.deepcopy(cell), copy.copy(cell), pickle.loads(pickle.dumps(cell))):
+        assert isinstance(back, Cell)
+        assert back.requires_grad
+        assert back.grad is None
+        back.value = td.asarray([0.0, 0.0])
+        assert cell.tolist() == [1.0, 2.0]
+    key = td.random.Generator(3)
+    key.next_key()
+    other = pickle.loads(pickle.dumps(key))
+    assert other.next_key().tolist() == key.next_key().tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cuda", "everything is on the CPU"),
+        ("add_", "Tensors do not change: use x = x.add"),
+        ("register_hook", "td.vjp"),
+    ],
+)
+def test_names_of_pytorch_that_do_not_exist_say_what_to_use(name: str, hint: str) -> None:
+    for x in (td.asarray([1.0]), Cell(td.asarray([1.0]))):
+        with pytest.raises(AttributeError, match=hint):
+            getattr(x, name)
+        assert not hasattr(x, "__array_interface__")
+    with pytest.raises(AttributeError, match=r"'Tensor' object has no attribute 'nonsense'$"):
+        td.asarray([1.0]).nonsense  # noqa: B018
+
+
 # --- laziness ---
 
 

@@ -1,6 +1,7 @@
 """The loop: going on bit for bit, being interrupted and killed, full disks, NaN, and checkpoints of others."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -128,6 +129,17 @@ def test_a_write_that_fails_half_way_leaves_the_file_before(tmp_path):
         atomic.replace(path, write)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_of_the_system_names_the_file_that_was_to_be_replaced(tmp_path):
+    path = tmp_path / "file"
+
+    def write(temporary: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        atomic.replace(path, write)
+    assert caught.value.filename == str(path)
 
 
 def test_the_first_module_that_is_not_finite_is_named(settings, start):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import runpy
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import click
 import numpy as np
 from rich.console import Console
 
-from treadle.core import BY_SHORT, ConfigError, TreadleError, Type
+from treadle.core import BY_SHORT, ConfigError, MemoryLimitError, TreadleError, Type
 from treadle.inspect import explain as explained
 from treadle.jit import FORMS, Compiled, Plan, compile, recorded_plans
 from treadle.train import gpt
 
 TYPE = re.compile(r"^(\w+)\[([\d, ]*)\]$")
 EXAMPLES = ("example_args", "EXAMPLE")
+RUN_NAMES = ("explained", "__main__")  # the file is run under
 
 
 @click.command()
@@ -89,16 +93,20 @@ def _of_file(what: str, types: Sequence[str]) -> Plan:
     path, _, name = what.rpartition(":")
     if not Path(path).is_file():
         raise ConfigError(f"explain: {path} does not exist. Give FILE.py:FUNCTION, or the folder of a run.")
+    if not name:
+        raise ConfigError(f"explain: which function of {path}? Name it: {path}:FUNCTION.")
     with recorded_plans() as plans:
         # First not as __main__: what a script guards with `if __name__ == "__main__"` may take long.
         found = _run_file(path, "explained")
         function = found.get(name)
         arguments = [_argument(text) for text in types] or _example(found, name)
+        if arguments is None and callable(function) and not _needs_arguments(function):
+            arguments = []
         if callable(function) and arguments is not None:
-            return (function if isinstance(function, Compiled) else compile(function)).plan(*arguments)
+            return _planned(function, arguments, path, name)
         plan = _compiled_there(function, plans, path, name)
         if plan is None and "__main__" in Path(path).read_text(encoding="utf-8", errors="replace"):
-            found = _run_file(path, "__main__", lambda: _compiled_there(None, plans, path, name) is not None)
+            found |= _run_file(path, "__main__", lambda: _compiled_there(None, plans, path, name) is not None)
             plan = _compiled_there(found.get(name), plans, path, name)
     if plan is not None:
         return plan
@@ -108,9 +116,38 @@ def _of_file(what: str, types: Sequence[str]) -> Plan:
             f"it for. Give the types of its arguments (--arg f32[128,784] ...), or define `EXAMPLE = (x, y)` or "
             f"`def example_args()` in the file."
         )
-    names = sorted({p.origin.name for p in plans} | {n for n, v in found.items() if isinstance(v, Compiled)})
-    listed = f"Compiled functions there: {', '.join(names)}." if names else "It defines no compiled function."
+    here = {n for n, v in found.items() if isinstance(v, Compiled | FunctionType) and v.__module__ in RUN_NAMES}
+    names = sorted(here | {p.origin.name for p in plans})
+    listed = f"Functions there: {', '.join(names)}." if names else "It defines no function."
     raise ConfigError(f"explain: {path} has no function {name!r}. {listed}")
+
+
+def _planned(function: Callable[..., Any], arguments: Sequence[Any], path: str, name: str) -> Plan:
+    """Return the Plan for these arguments; what the function raises meanwhile is said with its line."""
+    try:
+        return (function if isinstance(function, Compiled) else compile(function)).plan(*arguments)
+    except (TreadleError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"explain: compiling {name} for {len(arguments)} arguments failed{_at(error, path)}: "
+            f"{type(error).__name__}: {error}. Give the arguments it takes (--arg, EXAMPLE); --debug shows where."
+        ) from error
+
+
+def _needs_arguments(function: Callable[..., Any]) -> bool:
+    """Whether the function cannot be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _at(error: BaseException, path: str) -> str:
+    """Return the line of the file that an error came from, in words."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f" at line {lines[-1]}" if lines else ""
 
 
 def _compiled_there(function: Any, plans: Sequence[Plan], path: str, name: str) -> Plan | None:
@@ -139,7 +176,9 @@ def _run_file(path: str, run_name: str, enough: Any = lambda: False) -> dict[str
             raise
         return {}
     except Exception as error:
-        raise ConfigError(f"explain: running {path} failed: {type(error).__name__}: {error}.") from error
+        raise ConfigError(
+            f"explain: running {path} failed{_at(error, path)}: {type(error).__name__}: {error}."
+        ) from error
     finally:
         sys.argv[:] = arguments
         with contextlib.suppress(ValueError):
@@ -169,4 +208,7 @@ def _argument(text: str) -> np.ndarray[Any, Any]:
             f"explain: {text!r} is not a type. Allowed: such as f32[128,784] or i64[]; dtypes {', '.join(BY_SHORT)}."
         )
     of = Type(BY_SHORT[match[1]], tuple(int(size) for size in match[2].split(",") if size.strip()))
-    return np.zeros(of.shape, of.dtype.numpy)
+    try:
+        return np.zeros(of.shape, of.dtype.numpy)
+    except (MemoryError, ValueError):
+        raise MemoryLimitError(f"explain: an argument {of!r} does not fit into memory. Give smaller sizes.") from None

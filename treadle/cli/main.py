@@ -35,11 +35,17 @@ def main() -> None:
     """Run the command; an error of treadle or of the system is one message and exit code 1."""
     try:
         commands.main(prog_name="treadle")
-    except (TreadleError, OSError) as error:
+    except (TreadleError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"treadle: {error if isinstance(error, TreadleError) else _system(error)}", err=True)
+        click.echo(f"treadle: {_system(error) if isinstance(error, OSError) else _told(error)}", err=True)
         sys.exit(1)
+
+
+def _told(error: TreadleError | MemoryError) -> str:
+    if isinstance(error, TreadleError):
+        return str(error)
+    return f"memory: {str(error) or 'no more can be had'}. Use smaller sizes, or a machine with more memory."
 
 
 def _system(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -21,7 +22,16 @@ from treadle.train import gpt
 def sample(run: Path, prompt: str, tokens: int, temperature: float, top_k: int | None, seed: int) -> None:
     """Print text that the model of the folder RUN writes."""
     model, vocabulary = gpt.load(run)
-    click.echo(prompt.lstrip("\n"), nl=False)
-    for piece in gpt.sample(model, vocabulary, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed):
-        click.echo(piece, nl=False)
+    prompt = prompt.encode(errors="surrogateescape").decode(errors="replace")  # a shell passes any bytes
+    pieces = gpt.sample(model, vocabulary, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed)
+    first = next(pieces, "")  # nothing is shown of a prompt that cannot be used
+    shown = printable if sys.stdout.isatty() else str
+    click.echo(prompt.lstrip("\n") + shown(first), nl=False)
+    for piece in pieces:
+        click.echo(shown(piece), nl=False)
     click.echo()
+
+
+def printable(text: str) -> str:
+    """Return the text with U+FFFD for control characters, with which a young model could move the cursor or worse."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -21,6 +21,8 @@ from treadle.train.atomic import replace_text
 from treadle.train.gpt import GPTRun
 from treadle.train.progress import duration
 
+from .sample import printable
+
 DEFAULTS = TrainConfig()
 SAMPLE_TOKENS = 320
 SAMPLE_PROMPT = "def "
@@ -108,7 +110,7 @@ def _introduce(console: Console, made: GPTRun) -> None:
     where = "the Python standard library's sources" if not made.config.text else ", ".join(made.config.text)
     skipped = f", {len(text.skipped)} files that are not text left out" if text.skipped else ""
     changed = [f"{name} {value}" for name, value in settings.items() if value != DEFAULTS.to_dict()[name]]
-    _table(
+    table(
         console,
         ("text", f"{where}: {len(text.files)} files, {len(text.data) / 1e6:.1f} MB{skipped}"),
         ("model", f"GPT, {size / 1e6:.2f} M parameters, vocabulary of {made.vocabulary.size} {made.config.vocabulary}"),
@@ -116,15 +118,21 @@ def _introduce(console: Console, made: GPTRun) -> None:
         ("settings", ", ".join(f"{name} {value}" for name, value in settings.items() if name != "text")),
         *([("changed", ", ".join(changed))] if changed else []),
         ("threads", str(config.threads)),
-        *([("resumed", f"starts at step {made.trainer.step}")] if made.trainer.step else []),
+        *([("resumed", _resumed(made.trainer.step, made.trainer.steps))] if made.trainer.step else []),
     )
+
+
+def _resumed(step: int, steps: int) -> str:
+    if step < steps or not steps:
+        return f"starts at step {step}"
+    return f"all {steps} steps are done; --steps {2 * steps} would train for {steps} more"
 
 
 def _conclude(console: Console, made: GPTRun, outcome: Outcome, *, explained: bool) -> None:
     run = made.run
     made.trainer.draw_curve()
     if outcome.interrupted is not None:
-        _table(
+        table(
             console,
             (
                 outcome.interrupted,
@@ -136,10 +144,10 @@ def _conclude(console: Console, made: GPTRun, outcome: Outcome, *, explained: bo
     text = "".join(gpt_runs.sample(made.model, made.vocabulary, SAMPLE_PROMPT, SAMPLE_TOKENS, seed=made.config.seed))
     replace_text(run.sample, SAMPLE_PROMPT + text + "\n")
     console.rule("sample", align="left")
-    console.print(Text(SAMPLE_PROMPT, style="bold") + Text(text), soft_wrap=True)
+    console.print(Text.assemble((SAMPLE_PROMPT, "bold"), printable(text)), soft_wrap=True)
     console.rule("result", align="left")
     loss = f"{outcome.validation:.4f} nats per token after {outcome.step} steps in {duration(outcome.seconds)}"
-    _table(
+    table(
         console,
         ("validation loss", loss),
         ("run folder", str(run.folder)),
@@ -163,8 +171,8 @@ def _command() -> str:
     return shlex.quote(str(started)) if started.name == "treadle" and shutil.which("treadle") is None else "treadle"
 
 
-def _table(console: Console, *rows: tuple[str, str]) -> None:
+def table(console: Console, *rows: tuple[str, str]) -> None:
     """Print names and values; long values are not cut, so that paths and commands can be copied."""
     width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
-        console.print(Text(name.ljust(width), style="dim") + Text(value), soft_wrap=True)
+        console.print(Text.assemble((name.ljust(width), "dim"), value), soft_wrap=True)

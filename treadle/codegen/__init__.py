@@ -2,9 +2,12 @@
 
 from .attention import emit_attention
 from .cache import object_code
+from .conv import emit_conv
+from .cumulative import emit_cumulative
 from .loops import emit_nest, scratch_nbytes
 from .matmul import emit_matmul
 from .product import emit_product
+from .sort import emit_sort
 from .target import Target, host
 from .toolchain import Library, compile_object, load
 
@@ -13,9 +16,12 @@ __all__ = [
     "Target",
     "compile_object",
     "emit_attention",
+    "emit_conv",
+    "emit_cumulative",
     "emit_matmul",
     "emit_nest",
     "emit_product",
+    "emit_sort",
     "host",
     "load",
     "object_code",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from treadle.codegen.llvm import I64, PTR, Function, Module, Value, compute_type, const, storage_type
+from treadle.codegen.llvm import I64, PTR, Function, Module, Value, VType, compute_type, const, storage_type
 from treadle.codegen.memory import narrow
 from treadle.schedule.matmul import MatmulProblem, MatmulSchedule, Matrix
 
@@ -112,17 +112,10 @@ def finisher(module: Module, name: str, schedule: MatmulSchedule, epilogue: Epil
         f.loop(0, columns, 1, [], element)
 
     def vectors(line: Value, r: Value) -> None:
-        def vector(j: Value, _: tuple[Value, ...]) -> None:
-            emit(r, f.iadd(column, j), f.load(f.gep(line, j, elem), elem.with_lanes(lanes)), None)
-
-        def tail() -> None:
-            acc = f.load(f.gep(line, full, elem), elem.with_lanes(lanes))
-            emit(r, f.iadd(column, full), acc, f.lane_mask(f.isub(columns, full), lanes))
-
-        full = f.and_(columns, -lanes)
-        f.loop(0, full, lanes, [], vector)
-        if schedule.problem.n % lanes or schedule.nc % lanes:
-            f.if_(f.icmp("slt", full, columns), tail)
+        whole = schedule.problem.n % lanes == 0 and schedule.nc % lanes == 0
+        finish_row(
+            f, line, columns, elem.with_lanes(lanes), lambda j, acc, mask: emit(r, f.iadd(column, j), acc, mask), whole
+        )
 
     def one_row(i: Value, _: tuple[Value, ...]) -> None:
         line: Value = f.gep(sums, f.imul(i, schedule.width), elem)
@@ -132,3 +125,26 @@ def finisher(module: Module, name: str, schedule: MatmulSchedule, epilogue: Epil
     f.loop(0, rows, 1, [], one_row)
     f.ret()
     return f
+
+
+def finish_row(
+    f: Function,
+    line: Value,
+    columns: Value,
+    kind: VType,
+    emit: Callable[[Value, Value, Value | None], None],
+    whole: bool,
+) -> None:
+    """Call `emit(column, sums, mask)` for every vector of a row of sums; `whole` promises that all are full."""
+    lanes, elem = kind.lanes, kind.with_lanes(1)
+
+    def vector(j: Value, _: tuple[Value, ...]) -> None:
+        emit(j, f.load(f.gep(line, j, elem), kind), None)
+
+    def tail() -> None:
+        emit(full, f.load(f.gep(line, full, elem), kind), f.lane_mask(f.isub(columns, full), lanes))
+
+    full = f.and_(columns, -lanes)
+    f.loop(0, full, lanes, [], vector)
+    if not whole:
+        f.if_(f.icmp("slt", full, columns), tail)

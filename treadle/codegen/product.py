@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from treadle.schedule.product import ProductSchedule
+from treadle.schedule.product import Following, ProductSchedule
 
 from .llvm import Function, Value
 from .loops import Step, Writer
@@ -16,13 +16,13 @@ from .matmul import emit_matmul
 class Finish:
     """The epilogue of a product: its stores, with the sums in a register."""
 
-    schedule: ProductSchedule
-    rows: int  # of one batch
+    after: Following
+    rows: int = 0  # of one batch, where rows are counted anew in each
 
     @property
     def num_buffers(self) -> int:
         """Buffers behind the two that are multiplied."""
-        return len(self.schedule.buffers) - 2
+        return len(self.after.buffers) - 2
 
     def emit(
         self,
@@ -35,7 +35,7 @@ class Finish:
         mask: Value | None,
     ) -> None:
         """Write the stores for the lanes (batch, row, column ...)."""
-        s = self.schedule
+        s = self.after
         writer = Writer(f, dict(zip(s.buffers[2:], buffers, strict=True)))
         writer.registers[s.acc] = acc
         writer.known[-1][s.row] = f.iadd(f.imul(batch, self.rows), row)
@@ -45,4 +45,4 @@ class Finish:
 
 def emit_product(schedule: ProductSchedule, name: str, rows: int) -> str:
     """Return the module text of a product's kernel; `rows` are those of one batch of the problem asked for."""
-    return emit_matmul(schedule.matmul, name, Finish(schedule, rows) if schedule.stores else None)
+    return emit_matmul(schedule.matmul, name, Finish(schedule.after, rows) if schedule.after.stores else None)

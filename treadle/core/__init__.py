@@ -31,6 +31,7 @@ from .errors import (
     DTypeError,
     GradientError,
     IndexRangeError,
+    LinAlgError,
     MemoryLimitError,
     NonFiniteError,
     ScheduleError,
@@ -40,7 +41,15 @@ from .errors import (
     VerifyError,
 )
 from .pytree import LEAF, flatten, tree_map, unflatten
-from .shapes import broadcast_shapes, normalize_axes, normalize_axis, row_major_strides
+from .shapes import (
+    broadcast_shapes,
+    normalize_axes,
+    normalize_axis,
+    row_major_strides,
+    several,
+    whole_number,
+    whole_numbers,
+)
 from .types import Shape, Type
 
 __all__ = [
@@ -57,6 +66,7 @@ __all__ = [
     "DataError",
     "GradientError",
     "IndexRangeError",
+    "LinAlgError",
     "MemoryLimitError",
     "NonFiniteError",
     "ScheduleError",
@@ -84,10 +94,13 @@ __all__ = [
     "normalize_axis",
     "promote",
     "row_major_strides",
+    "several",
     "tree_map",
     "uint8",
     "uint16",
     "uint32",
     "uint64",
     "unflatten",
+    "whole_number",
+    "whole_numbers",
 ]

@@ -92,6 +92,8 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, type) and value in _ALIASES:
         return _ALIASES[value]
     try:
+        if value is None:  # which NumPy takes for float64
+            raise TypeError
         dtype: np.dtype[Any] = np.dtype(value)  # pyright: ignore[reportCallIssue, reportArgumentType]  # it judges
     except TypeError:
         raise DTypeError(f"dtype: {value!r} is not a data type. Allowed: {', '.join(BY_NAME)}.") from None

@@ -6,6 +6,7 @@ TreadleError
 ├── IndexRangeError  (IndexError)    an index value outside its axis
 ├── TraceError       (RuntimeError)  Python that cannot be part of a compiled function
 ├── GradientError    (RuntimeError)  a gradient that does not exist
+├── LinAlgError      (ValueError)    a matrix for which the result does not exist
 ├── VerifyError      (ValueError)    a graph or text that breaks the grammar
 ├── ScheduleError    (ValueError)    a schedule that does not apply
 ├── CompileError     (RuntimeError)  code generation failed: a bug of ours
@@ -41,6 +42,10 @@ class TraceError(TreadleError, RuntimeError):
 
 class GradientError(TreadleError, RuntimeError):
     """A gradient that does not exist."""
+
+
+class LinAlgError(TreadleError, ValueError):
+    """A matrix for which the result does not exist: singular, not positive definite, not finite."""
 
 
 class VerifyError(TreadleError, ValueError):

@@ -1,8 +1,10 @@
 """Shape arithmetic used by more than one layer."""
 
+import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from .errors import ShapeError
+from .errors import DTypeError, ShapeError
 from .types import Shape
 
 
@@ -26,8 +28,29 @@ def broadcast_shapes(what: str, *shapes: Shape) -> Shape:
     return tuple(out)
 
 
+def whole_number(what: str, value: Any) -> int:
+    """Return a size or an axis, an integer of whatever library, as Python's int; DTypeError for anything else."""
+    if type(value) is int:
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise DTypeError(f"{what}: {value!r} is not a whole number. Sizes and axes are integers.") from None
+
+
+def whole_numbers(what: str, values: Any) -> tuple[int, ...]:
+    """Return sizes or axes, given as one integer or as several, as Python's ints; DTypeError for anything else."""
+    return tuple([whole_number(what, v) for v in values] if several(values) else [whole_number(what, values)])
+
+
+def several(values: Any) -> bool:
+    """Whether an argument is a sequence; a 0-d array or tensor is not, although it has `__iter__`."""
+    return isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0  # pyright: ignore[reportUnknownArgumentType]
+
+
 def normalize_axis(what: str, axis: int, ndim: int) -> int:
     """Return `axis` counted from the front; ShapeError when it is outside [-ndim, ndim)."""
+    axis = whole_number(what, axis)
     if not -ndim <= axis < ndim:
         allowed = f"[{-ndim}, {ndim - 1}]" if ndim else "nothing, it has no axes"
         raise ShapeError(f"{what}: axis {axis} is out of range for an operand with {ndim} axes. Allowed: {allowed}.")
@@ -38,7 +61,7 @@ def normalize_axes(what: str, axis: int | Sequence[int] | None, ndim: int) -> tu
     """Return the sorted axes meant by None (all), one axis, or several distinct ones."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [normalize_axis(what, a, ndim) for a in ([axis] if isinstance(axis, int) else axis)]
+    axes = [normalize_axis(what, a, ndim) for a in whole_numbers(what, axis)]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: axes {axis} name the same axis twice. Give each axis once.")
     return tuple(sorted(axes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from treadle.ir import Const, Get, Input, Node, Source
@@ -69,14 +69,18 @@ def report_kernels(plan: Plan, machine: Machine, profile: Profile) -> tuple[Kern
     """Return every kernel of a plan, the one that takes most of a step first."""
     busy = {time.kernel: time.busy_ns for time in profile.kernels()}
     threads = threads_of(plan)
-    calls = [_call(step, threads[k], machine, busy.get(k, 0.0)) for k, step in enumerate(plan.steps)]
+    calls = [_call(call.step, threads[k], machine, busy.get(k, 0.0)) for k, call in enumerate(plan.calls)]
     total = sum(call.measured_ns * call.threads for call in calls) or 1.0
     numbers: dict[str, list[int]] = {}
-    for k, step in enumerate(plan.steps):
-        numbers.setdefault(step.kernel.symbol, []).append(k)
+    for k, call in enumerate(plan.calls):
+        numbers.setdefault(call.step.kernel.symbol, []).append(k)
     found: list[KernelReport] = []
+    members = plan.members
     for name, step in named_kernels(plan.steps).items():
+        if step.turns is not None or step.kernel.symbol not in numbers:
+            continue  # a loop is the kernels of its turns
         mine = numbers[step.kernel.symbol]
+        steps = dict.fromkeys(plan.calls[k].step for k in mine)
         own = [calls[k] for k in mine]
         kernel = step.kernel
         predicted, measured = (
@@ -89,7 +93,7 @@ def report_kernels(plan: Plan, machine: Machine, profile: Profile) -> tuple[Kern
                 tuple(mine),
                 tuple(repr(v.type) for v in step.reads),
                 tuple(repr(v.type) for v in step.makes),
-                places_of(source for k in mine for source in sources_of(plan, plan.steps[k])),
+                places_of(source for s in steps for source in sources_of(plan, s, members)),
                 kernel.num_tiles,
                 sum(c.threads for c in own) / len(own),
                 kernel.flops,
@@ -107,7 +111,7 @@ def report_kernels(plan: Plan, machine: Machine, profile: Profile) -> tuple[Kern
 
 def threads_of(plan: Plan) -> list[int]:
     """Return for each kernel call how many threads run tiles of it."""
-    users: list[set[int]] = [set() for _ in plan.steps]
+    users: list[set[int]] = [set() for _ in plan.calls]
     for thread, records in enumerate(plan.schedule):
         for record in records:
             if isinstance(record, Run):
@@ -125,9 +129,9 @@ def _call(step: Step, threads: int, machine: Machine, busy_ns: float) -> _Call:
     return _Call(threads, max(compute, memory), limit, busy_ns / threads)
 
 
-def sources_of(plan: Plan, step: Step) -> Sequence[Source | None]:
+def sources_of(plan: Plan, step: Step, known: Mapping[Node, tuple[Node, ...]] | None = None) -> Sequence[Source | None]:
     """Return the user's lines a kernel call computes; those of a copy are the lines of what is copied."""
-    members = plan.fusion.members.get(step.node)
+    members = (plan.members if known is None else known).get(step.node)
     if members is not None:
         return [n.source for n in members]
     return [source for value in step.reads for source in value_sources(plan, value)]

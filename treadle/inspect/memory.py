@@ -96,11 +96,11 @@ def _live(plan: Plan) -> tuple[LiveBlocks, ...]:
     groups: dict[tuple[str, tuple[str, ...]], list[Block]] = {}
     for block in plan.arena.blocks:
         if block.name in alive:
-            types = tuple(dict.fromkeys(repr(v.type) for v in values[block.name]))
+            types = tuple(dict.fromkeys(repr(v.type) for v in values.get(block.name, ()))) or ("turns of a loop",)
             groups.setdefault((names[plan.steps[block.first].kernel.symbol], types), []).append(block)
     found: list[LiveBlocks] = []
     for (made_by, types), blocks in groups.items():
-        inside = [v for block in blocks for v in values[block.name]]
+        inside = [v for block in blocks for v in values.get(block.name, ())]
         found.append(
             LiveBlocks(
                 len(blocks),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from treadle.jit import Plan
+from treadle.jit.order import Step
 from treadle.runtime import Profile, TaskTime
 
 from .kernels import sources_of
@@ -25,12 +27,14 @@ def chrome_trace(plan: Plan, profile: Profile) -> str:
             for t in range(plan.num_threads)
         ],
     ]
-    lines = [[str(place) for place in places_of(sources_of(plan, s))] for s in plan.steps]
+    members = plan.members
+    steps = dict.fromkeys(call.step for call in plan.calls)
+    lines = {s: [str(place) for place in places_of(sources_of(plan, s, members))] for s in steps}
     events += [_event(plan, time, lines) for time in step]
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"})
 
 
-def _event(plan: Plan, time: TaskTime, lines: list[list[str]]) -> dict[str, Any]:
+def _event(plan: Plan, time: TaskTime, lines: Mapping[Step, list[str]]) -> dict[str, Any]:
     nanoseconds = time.stop_ns - time.start_ns
     event: dict[str, Any] = {
         "name": "wait",
@@ -43,7 +47,8 @@ def _event(plan: Plan, time: TaskTime, lines: list[list[str]]) -> dict[str, Any]
     }
     if time.kernel < 0:
         return {**event, "cname": WAIT_COLOUR, "args": {}}
-    kernel = plan.steps[time.kernel].kernel
+    step = plan.calls[time.kernel].step
+    kernel = step.kernel
     part = (time.hi - time.lo) / max(kernel.num_tiles, 1)
     about = {
         "call": time.kernel,
@@ -51,6 +56,6 @@ def _event(plan: Plan, time: TaskTime, lines: list[list[str]]) -> dict[str, Any]
         "tiles": f"{time.lo} to {time.hi} of {kernel.num_tiles}",
         "GFLOP/s": round(kernel.flops * part / max(nanoseconds, 1), 2),
         "GB/s": round(kernel.nbytes * part / max(nanoseconds, 1), 2),
-        "lines": lines[time.kernel],
+        "lines": lines[step],
     }
     return {**event, "name": kernel.name, "cat": "kernel", "args": about}

@@ -7,7 +7,7 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeGuard, TypeVar, overload
@@ -23,6 +23,7 @@ from .checks import Checks, checks_of
 from .hooks import Explained
 from .plan import Plan
 from .samples import Origin
+from .surroundings import Variable, surroundings
 from .tracer import CellUse, Guard, Trace, Tracer, trace
 
 P = ParamSpec("P")
@@ -36,11 +37,11 @@ STATIC = (bool, int, float, str, bytes, type(None))
 class Entry:
     """One traced and compiled variant of a function, with its cells bound to the plan's slots."""
 
-    def __init__(self, traced: Trace, num_arguments: int) -> None:
+    def __init__(self, traced: Trace, num_arguments: int, outside: Sequence[Variable] = ()) -> None:
         self.trace = traced
         self.cells = traced.cells
         self.num_arguments = num_arguments
-        self.guards: list[Guard] = traced.guards
+        self.guards: list[Guard | Variable] = [*outside, *traced.guards]
         graph = traced.graph
         input_of = {n: k for k, n in enumerate(graph.inputs)}
         first = sum(1 for is_tensor, _ in traced.leaves if is_tensor)
@@ -96,8 +97,7 @@ class Entry:
         """Return what `holds` found changed, in words."""
         for guard in self.guards:
             if not guard.holds():
-                now = getattr(guard.owner, guard.attribute)
-                return f"{type(guard.owner).__name__}.{guard.attribute} was {guard.value!r} and is {now!r}"
+                return guard.changed()
         for use in self.cells:
             held = use.cell.held
             if held.requires_grad != use.requires_grad:
@@ -282,9 +282,10 @@ class Compiled(Generic[P, R]):
             return unflatten(structure, new)
 
         start = time.perf_counter()
+        outside = surroundings(self.function)
         traced = trace(self.function, stand_ins)
         seconds = time.perf_counter() - start
-        entry = Entry(traced, count)
+        entry = Entry(traced, count, outside)
         entry.plan.timings.seconds = {"trace": seconds, **entry.plan.timings.seconds}
         entry.plan.origin = Origin(self._name, _file(self.function), self.reasons, entry.holds_now)
         for record in _records:
@@ -415,7 +416,10 @@ def compile(function: Callable[..., Any] | None = None) -> Any:
 
     Arguments may be tensors, NumPy arrays (read in place), numbers, strings and nested containers of them. The function
     is run once in Python for every new combination of shapes, dtypes and other values, then only as native code.
-    Parameters and buffers it reads are inputs, those it assigns are updated in place.
+    Parameters and buffers it reads are inputs, those it assigns are updated in place. It is compiled anew when a global
+    or enclosing variable that its code names is assigned something else. What it reads in other ways is as it was when
+    the function was traced: items of lists and dicts, attributes of objects, elements of arrays that are no arguments,
+    variables of functions it calls.
 
     A `.grad` that the function clears before anything else (`zero_grad()`) is scratch: it is None again afterwards.
 

@@ -11,8 +11,11 @@ from functools import lru_cache, partial
 from treadle.codegen import (
     Target,
     emit_attention,
+    emit_conv,
+    emit_cumulative,
     emit_nest,
     emit_product,
+    emit_sort,
     object_code,
     scratch_nbytes,
     toolchain,
@@ -21,15 +24,22 @@ from treadle.ir import Const, Graph, Input, Node
 from treadle.ops.base import Elementwise
 from treadle.ops.fused import Fused
 from treadle.schedule import (
+    Following,
+    LoopSchedule,
     attention_problem,
     product_of,
     schedule_attention,
+    schedule_cumulative,
+    schedule_fused_conv,
     schedule_loops,
     schedule_product,
     schedule_scatter,
+    schedule_scatter_along,
+    schedule_sort,
 )
 from treadle.te import Buffer, Fetch, For, Reduce, Stmt, Store
 
+from .host import host_address, host_flops, host_text
 from .timings import Timings
 
 
@@ -48,6 +58,7 @@ class Kernel:
         flops: arithmetic operations of all tiles.
         nbytes: bytes of all operands and results.
         in_place: pairs (operand, result) that may be the same memory.
+        address: of a task that runs in Python, which has no object code; None for all others.
     """
 
     name: str
@@ -60,6 +71,7 @@ class Kernel:
     flops: int
     nbytes: int
     in_place: frozenset[tuple[int, int]]
+    address: Callable[[], int] | None = None
 
     @property
     def symbol(self) -> str:
@@ -96,11 +108,18 @@ def _loops(body: Graph, target: Target) -> Kernel:
 
 
 def _scatter(body: Graph, target: Target) -> Kernel:
-    schedule = schedule_scatter(body, target)
+    return _scattering("scatter", body, schedule_scatter(body, target))
+
+
+def _scatter_along(body: Graph, target: Target) -> Kernel:
+    return _scattering("scatter_along", body, schedule_scatter_along(body, target))
+
+
+def _scattering(kind: str, body: Graph, schedule: LoopSchedule) -> Kernel:
     nest = schedule.nest
     return Kernel(
         _name(body),
-        "scatter",
+        kind,
         str(schedule),
         partial(emit_nest, nest),
         tuple(range(len(body.inputs) + 1)),
@@ -112,24 +131,77 @@ def _scatter(body: Graph, target: Target) -> Kernel:
     )
 
 
+def _cumulative(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_cumulative(body, target)
+    return Kernel(
+        _name(body),
+        "cumulative",
+        str(schedule),
+        partial(emit_cumulative, schedule),
+        schedule.order,
+        schedule.num_tiles,
+        0,
+        schedule.flops,
+        sum(x.type.nbytes for x in (*body.inputs, *body.outputs)),
+        # Every element is read before its place is written; a row of a fold is not read again.
+        frozenset((k, 0) for k, x in enumerate(body.inputs) if x.type == body.outputs[0].type),
+    )
+
+
+def _sort(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_sort(body)
+    return Kernel(
+        _name(body),
+        "sort",
+        str(schedule),
+        partial(emit_sort, schedule),
+        tuple(range(1 + len(body.outputs))),
+        schedule.num_tiles,
+        schedule.scratch_nbytes,
+        schedule.flops,
+        sum(x.type.nbytes for x in (*body.inputs, *body.outputs)),
+        frozenset(),
+    )
+
+
 def _matmul(body: Graph, target: Target) -> Kernel:
     schedule = schedule_product(body, target)
     product = product_of(body)
-    multiplied = {schedule.order[0], schedule.order[1]}
-    number = {b.slot: n for b, n in zip(schedule.buffers, schedule.order, strict=True)}
-    pairs = _in_place(body.inputs, body.outputs, schedule.stores, number)
     return Kernel(
         _name(body),
         "matmul",
-        f"{schedule}\n{schedule.matmul!r}\n{schedule.buffers}",
+        f"{schedule}\n{schedule.matmul!r}\n{schedule.after.buffers}",
         lambda symbol: emit_product(schedule, symbol, product.shape[-2]),
-        schedule.order,
+        schedule.after.order,
         schedule.matmul.num_tiles,
         schedule.matmul.scratch_nbytes,
         schedule.flops,
         schedule.nbytes,
-        frozenset((i, o) for i, o in pairs if i not in multiplied),
+        _product_in_place(body, schedule.after),
     )
+
+
+def _conv(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_fused_conv(body, target)
+    return Kernel(
+        _name(body),
+        "conv",
+        f"{schedule}\n{schedule.conv!r}\n{schedule.after.buffers}",
+        partial(emit_conv, schedule),
+        schedule.after.order,
+        schedule.conv.num_tiles,
+        schedule.conv.scratch_nbytes,
+        schedule.flops,
+        schedule.nbytes,
+        _product_in_place(body, schedule.after),
+    )
+
+
+def _product_in_place(body: Graph, after: Following) -> frozenset[tuple[int, int]]:
+    """Return the pairs that may be one memory of a group around a product: not those that are multiplied."""
+    number = {b.slot: n for b, n in zip(after.buffers, after.order, strict=True)}
+    pairs = _in_place(body.inputs, body.outputs, after.stores, number)
+    return frozenset((i, o) for i, o in pairs if i not in after.order[:2])
 
 
 def _attention(body: Graph, target: Target) -> Kernel:
@@ -148,11 +220,33 @@ def _attention(body: Graph, target: Target) -> Kernel:
     )
 
 
+def _host(body: Graph, target: Target) -> Kernel:
+    values = (*body.inputs, *body.outputs)
+    return Kernel(
+        _name(body),
+        "host",
+        str(body),
+        lambda _: host_text(body),
+        tuple(range(len(values))),
+        1,
+        0,
+        host_flops(body),
+        sum(x.type.nbytes for x in values),
+        frozenset(),
+        partial(host_address, body),
+    )
+
+
 _BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {
     "loop": _loops,
     "matmul": _matmul,
+    "conv": _conv,
     "scatter": _scatter,
+    "scatter_along": _scatter_along,
+    "cumulative": _cumulative,
+    "sort": _sort,
     "attention": _attention,
+    "host": _host,
 }
 
 
@@ -237,6 +331,10 @@ def addresses(kernels: list[Kernel], target: Target, timings: Timings) -> list[i
     by_symbol = {k.symbol: k for k in kernels}
     missing = {s: k for s, k in by_symbol.items() if (s, target.key) not in _loaded}
     timings.loaded += len(by_symbol) - len(missing)
+    for symbol, kernel in list(missing.items()):
+        if kernel.address is not None:
+            _loaded[symbol, target.key] = kernel.address()
+            del missing[symbol]
     if missing:
         objects = [_object_code(k, target, timings) for k in missing.values()]
         start = time.perf_counter()

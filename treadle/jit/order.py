@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from treadle.ir import Input, Node, results
+from treadle.codegen.target import Target
+from treadle.core import Type
+from treadle.ir import Graph, Input, Node, Op, results
 from treadle.ops.fused import Fused
 
-from .kernels import Kernel
+from .kernels import Kernel, kernel_for
+
+if TYPE_CHECKING:
+    from .turns import Turns
 
 
 @dataclass(eq=False)
 class Step:
     """One kernel call: the values it reads, in the order of the group's inputs, and those it makes.
 
-    `overwrites` maps a result's number to the state input whose memory it takes.
+    `overwrites` maps a result's number to the state input whose memory it takes. A loop over time is one step; `turns`
+    says what it runs.
     """
 
     kernel: Kernel
     node: Node
     reads: tuple[Node, ...]
     makes: tuple[Node, ...]
+    turns: Turns | None = None
     overwrites: dict[int, Node] = field(default_factory=dict[int, Node])
     before: dict[Step, None] = field(default_factory=dict["Step", None])
     after: dict[Step, None] = field(default_factory=dict["Step", None])
+
+
+@dataclass(frozen=True)
+class Copied(Op):
+    """A value at another place; it only tells the copy from the original."""
+
+    name = "copied"
+    place: tuple[str, int] | None
+    of: Type
+
+    def infer(self, *types: Type) -> Type:
+        return self.of
+
+
+def copy_step(value: Node, place: tuple[str, int] | None, target: Target) -> Step:
+    """Return a step that copies a value to a place, or to a temporary."""
+    leaf = Input(0, value.type)()
+    fused = Fused("loop", Graph((leaf,), (leaf,)))
+    return Step(kernel_for(fused, target), fused(value), (value,), (Copied(place, value.type)(value),))
+
+
+def single(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield the steps that are one kernel: the others, and those of the turns of loops, once each."""
+    for step in steps:
+        if step.turns is None:
+            yield step
+        else:
+            yield from single(step.turns.steps)
 
 
 def link(steps: Sequence[Step]) -> None:

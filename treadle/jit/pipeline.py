@@ -10,10 +10,11 @@ from treadle.ir import Graph, Pass, Pipeline, run, show, verify
 from treadle.passes.decompose import DECOMPOSE
 from treadle.passes.layout import LAYOUT
 from treadle.passes.orient import ORIENT
+from treadle.passes.scan import LOOPS
 from treadle.passes.simplify import SIMPLIFY
 from treadle.passes.split import SPLIT
 
-PIPELINE: Pipeline = (DECOMPOSE, LAYOUT, SIMPLIFY, ORIENT, SPLIT)
+PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, SIMPLIFY, ORIENT, SPLIT)
 
 
 @dataclass(frozen=True)

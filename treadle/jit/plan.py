@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
@@ -14,28 +13,42 @@ from weakref import WeakSet
 import numpy as np
 
 from treadle.codegen.target import Target, host
-from treadle.core import Type, config
-from treadle.ir import Graph, Input, Node, Op
+from treadle.core import config
+from treadle.ir import Graph, Input, Node
 from treadle.ops.fused import Fused
 from treadle.passes.fuse import Fusion, fuse
-from treadle.runtime.arena import Arena, Block, plan_arena
+from treadle.runtime.arena import Arena
+from treadle.runtime.host import take_failure
 from treadle.runtime.profile import Profile
 from treadle.runtime.program import KernelCall, Program
 from treadle.runtime.storage import allocate
 from treadle.runtime.tasks import Schedule, Span, Task, schedule_tasks
 
+from .blocks import lay_out
 from .hooks import Explained, Hooks
-from .kernels import addresses, kernel_for
-from .order import Step, claim, link, order_copies, ordered, values_of
+from .host import raise_failure
+from .kernels import addresses
+from .order import Step, claim, copy_step, link, order_copies, ordered, single
 from .pipeline import Stage, simplified
 from .samples import Origin, sample_inputs
 from .stages import Stages, stages_of
 from .timings import Timings
+from .turns import Call, Where, calls_of, step_of
 
 Array = np.ndarray[Any, Any]
 
 # Rough speeds of one core, used only to balance work between threads; correctness and bits do not depend on them.
-FLOPS_PER_NS = {"matmul": 60.0, "attention": 50.0, "loop": 12.0, "scatter": 2.0}
+FLOPS_PER_NS = {
+    "matmul": 60.0,
+    "conv": 60.0,
+    "attention": 50.0,
+    "loop": 12.0,
+    "scatter": 2.0,
+    "host": 5.0,
+    "scatter_along": 1.0,
+    "cumulative": 6.0,
+    "sort": 2.0,
+}
 BYTES_PER_NS = 12.0
 
 
@@ -45,7 +58,8 @@ class Plan:
     Attributes:
         graph: what it computes, as traced.
         state: output number -> number of the input it overwrites in place.
-        steps: the kernel calls in order.
+        steps: the kernels in order, a loop over time being one.
+        calls: the kernel calls in order, those of all turns of loops.
         arena: where temporaries live.
         schedule: which thread runs which tiles.
         timings: seconds per stage of compiling.
@@ -72,7 +86,8 @@ class Plan:
         now = self.timings.add("schedule", now)
         self._lay_out()
         now = self.timings.add("memory and tasks", now)
-        entries = addresses([s.kernel for s in self.steps], self.target, self.timings)
+        kernels = [s.kernel for s in single(self.steps)]
+        entries = dict(zip([k.symbol for k in kernels], addresses(kernels, self.target, self.timings), strict=True))
         now = time.perf_counter()
         self._assemble(entries)
         self.timings.add("memory and tasks", now)
@@ -82,11 +97,7 @@ class Plan:
     def _steps(self) -> list[Step]:
         """Return the kernel calls in order, results placed in state memory where that is safe."""
         graph = self.fusion.graph
-        steps = [
-            Step(kernel_for(node.op, self.target), node, node.args, values_of(node))
-            for node in graph.nodes()
-            if isinstance(node.op, Fused)
-        ]
+        steps = [step_of(node, self.target) for node in graph.nodes() if isinstance(node.op, Fused)]
         link(steps)
         maker = {value: (step, k) for step in steps for k, value in enumerate(step.makes)}
         self.place: dict[Node, tuple[str, int]] = {n: ("input", k) for k, n in enumerate(graph.inputs)}
@@ -117,84 +128,68 @@ class Plan:
 
     def _copy(self, value: Node, place: tuple[str, int] | None) -> Step:
         """Return a step that copies a value to a place, or to a temporary."""
-        leaf = Input(0, value.type)()
-        fused = Fused("loop", Graph((leaf,), (leaf,)))
-        made = Copied(place, value.type)(value)
+        step = copy_step(value, place, self.target)
         if place is not None:
-            self.place[made] = place
-        return Step(kernel_for(fused, self.target), fused(value), (value,), (made,))
+            self.place[step.makes[0]] = place
+        return step
 
     # ---- memory and tasks
 
     def _lay_out(self) -> None:
-        """Give temporaries blocks of the arena, one block to values that follow each other in place."""
-        self.block: dict[Node, str] = {}
-        last_use: dict[Node, int] = {}
-        for k, step in enumerate(self.steps):
-            for value in step.reads:
-                last_use[value] = k
-        lives: dict[str, list[int]] = {}
-        for k, step in enumerate(self.steps):
-            for r, value in enumerate(step.makes):
-                if value in self.place:
-                    continue
-                block = self._reused(step, r, k, last_use) or f"t{len(lives)}"
-                self.block[value] = block
-                life = lives.setdefault(block, [value.type.nbytes, k, k])
-                life[2] = max(life[2], last_use.get(value, k))
-        self.arena: Arena = plan_arena([Block(name, n, first, last) for name, (n, first, last) in lives.items()])
-        self.schedule: Schedule = schedule_tasks([self._task(s) for s in self.steps], self.num_threads)
+        """Give temporaries blocks of the arena, and kernel calls threads."""
+        layout = lay_out(self.steps, self.place)
+        self.arena: Arena = layout.arena
+        self.block: dict[Node, str] = layout.block
+        places = [
+            (
+                tuple([self._where(v) for v in s.reads]),
+                tuple([self._where(v) for v in s.makes]),
+                Where("arena", 0, layout.arena.offsets[layout.room[s]]) if s in layout.room else None,
+            )
+            for s in self.steps
+        ]
+        self.calls: list[Call] = list(calls_of(self.steps, places))
+        self.schedule: Schedule = schedule_tasks([self._task(c) for c in self.calls], self.num_threads)
 
-    def _reused(self, step: Step, result: int, k: int, last_use: dict[Node, int]) -> str | None:
-        """Return the block of an operand that dies here and whose place the result may take."""
-        taken = {self.block.get(v) for v in step.makes}
-        for operand, value in enumerate(step.reads):
-            block = self.block.get(value)
-            dies = step.reads.count(value) == 1 and last_use[value] == k
-            if block and block not in taken and dies and (operand, result) in step.kernel.in_place:
-                return block
-        return None
-
-    def _task(self, step: Step) -> Task:
-        """Return a step as the task scheduler sees it."""
-        kernel = step.kernel
-        cost = max(kernel.flops / FLOPS_PER_NS[kernel.kind], kernel.nbytes / BYTES_PER_NS)
-        return Task(kernel.num_tiles, cost, self._spans(step.reads), self._spans(step.makes), kernel.name)
-
-    def _spans(self, values: Sequence[Node]) -> tuple[Span, ...]:
-        return tuple(self._span(v) for v in dict.fromkeys(values))
-
-    def _span(self, value: Node) -> Span:
+    def _where(self, value: Node) -> Where:
+        """Return where a value lives."""
         if value in self.place:
-            kind, number = self.place[value]
-            return Span(f"{kind}{number}", 0, value.type.nbytes)
-        start = self.arena.offsets[self.block[value]]
-        return Span("arena", start, start + value.type.nbytes)
+            return Where(*self.place[value], 0)
+        return Where("arena", 0, self.arena.offsets[self.block[value]])
 
-    def _assemble(self, entries: list[int]) -> None:
+    def _task(self, call: Call) -> Task:
+        """Return a kernel call as the task scheduler sees it."""
+        kernel = call.step.kernel
+        cost = max(kernel.flops / FLOPS_PER_NS[kernel.kind], kernel.nbytes / BYTES_PER_NS)
+        reads, makes = _spans(call.step.reads, call.reads), _spans(call.step.makes, call.makes)
+        return Task(kernel.num_tiles, cost, reads, makes, kernel.name)
+
+    def _assemble(self, entries: dict[str, int]) -> None:
         """Number the slots and make the native program."""
         self.num_inputs, self.num_outputs = len(self.graph.inputs), len(self.graph.outputs)
-        offsets: dict[str, int] = {}
-        for block in self.block.values():
-            offsets.setdefault(block, len(offsets))
         first = self.num_inputs + self.num_outputs
-        self._arena_offsets = np.array([self.arena.offsets[b] for b in offsets], np.int64)
-
-        def slot(value: Node) -> int:
-            if value in self.place:
-                kind, number = self.place[value]
-                return number if kind == "input" else self.num_inputs + number
-            return first + offsets[self.block[value]]
-
+        slots: dict[Where, int] = {Where("input", k, 0): k for k in range(self.num_inputs)}
+        slots |= {Where("output", k, 0): self.num_inputs + k for k in range(self.num_outputs)}
+        # Slots of their own for places in the arena, and for those inside of an input or output.
+        used = dict.fromkeys(where for call in self.calls for where in (*call.reads, *call.makes))
+        inside = [w for w in used if w.kind == "arena"]
+        views = [w for w in used if w.kind != "arena" and w.start]
+        slots |= {where: first + k for k, where in enumerate([*inside, *views])}
+        self._arena_offsets = np.array([w.start for w in inside], np.int64)
+        self._view_bases = np.array([slots[Where(w.kind, w.number, 0)] for w in views], np.intp)
+        self._view_offsets = np.array([w.start for w in views], np.int64)
         calls: list[KernelCall] = []
-        for step, entry in zip(self.steps, entries, strict=True):
-            values = (*step.reads, *step.makes)
-            args = tuple(slot(values[k]) for k in step.kernel.order)
-            calls.append(KernelCall(entry, args, step.kernel.name, step.kernel.scratch_nbytes))
+        for call in self.calls:
+            kernel, values = call.step.kernel, (*call.reads, *call.makes)
+            args = tuple([slots[values[k]] for k in kernel.order])
+            calls.append(KernelCall(entries[kernel.symbol], args, kernel.name, kernel.scratch_nbytes))
         self.program = Program(calls, self.schedule)
-        self.slots = array("q", [0] * (first + len(offsets)))
+        self._may_fail = any(step.kernel.kind == "host" for step in single(self.steps))
+        self.slots = array("q", [0] * (first + len(inside) + len(views)))
         self._address = self.slots.buffer_info()[0]
-        self._temporaries = np.frombuffer(self.slots, np.int64)[first:]
+        self._words = np.frombuffer(self.slots, np.int64)
+        self._temporaries = self._words[first : first + len(inside)]
+        self._views = self._words[first + len(inside) :]
         self.out_types = [n.type for n in self.graph.outputs]
         skipped = {*self.state, *self.shared}
         self._fresh = [(k, max(t.nbytes, 1)) for k, t in enumerate(self.out_types) if k not in skipped]
@@ -222,8 +217,11 @@ class Plan:
         """Run on the input addresses already in the slots; return the memory of outputs, None in the place of state."""
         outputs = self.new_outputs()
         arena = self.bind_arena() if self.arena.peak else None
+        self.bind_views()
         self.program.run(self._address)
         del arena
+        if self._may_fail:
+            raise_failure(self, self._address)
         return outputs
 
     def new_outputs(self) -> list[Any]:
@@ -242,7 +240,17 @@ class Plan:
         np.add(self._arena_offsets, storage.address, out=self._temporaries)
         return storage
 
+    def bind_views(self) -> None:
+        """Bind the slots that lie inside of inputs and outputs, which are bound by now."""
+        if len(self._views):
+            np.add(self._words[self._view_bases], self._view_offsets, out=self._views)
+
     # ---- what it says of itself
+
+    @property
+    def members(self) -> dict[Node, tuple[Node, ...]]:
+        """For each kernel node, also of the bodies of loops, the nodes it computes."""
+        return dict(_members(self.fusion, self.steps))
 
     def explain(self) -> Explained:
         """Return the report: passes, kernels with predicted and measured times, fusion, memory, schedule, compile time.
@@ -253,7 +261,7 @@ class Plan:
 
     def stages(self) -> Stages:
         """Return every intermediate form as text by name, from `trace` to `tasks`; see `treadle.jit.stages`."""
-        return stages_of(self.passes, self.fusion.graph, self.steps, self.arena, self.schedule, self.target)
+        return stages_of(self.passes, self.fusion.graph, self.steps, self.calls, self.arena, self.schedule, self.target)
 
     def profile(self, steps: int = 1) -> Profile:
         """Return the time stamps of some steps, run after one without on copies of what the inputs hold.
@@ -270,24 +278,27 @@ class Plan:
                 for k, a in enumerate(arrays):
                     slots[k] = a.ctypes.data
                 outputs, arena = self.new_outputs(), self.bind_arena()
+                self.bind_views()
                 self.program.run(self._address)
                 found = self.program.profile(self._address, steps)
+                take_failure(self._address)  # made-up numbers need not have a result
                 del outputs, arena
                 return found
             finally:
                 slots[:] = before  # cells stay bound to their slots between calls
 
 
-@dataclass(frozen=True)
-class Copied(Op):
-    """A value at another place; it only tells the copy from the original."""
+def _spans(values: Sequence[Node], places: Sequence[Where]) -> tuple[Span, ...]:
+    """Return the memory of values, each once."""
+    found = zip(places, values, strict=True)
+    return tuple(dict.fromkeys(Span(f"{w.kind}{w.number}", w.start, w.start + v.type.nbytes) for w, v in found))
 
-    name = "copied"
-    place: tuple[str, int] | None
-    of: Type
 
-    def infer(self, *types: Type) -> Type:
-        return self.of
+def _members(fusion: Fusion, steps: Sequence[Step]) -> Iterator[tuple[Node, tuple[Node, ...]]]:
+    yield from fusion.members.items()
+    for step in steps:
+        if step.turns is not None:
+            yield from _members(step.turns.fusion, step.turns.steps)
 
 
 _plans: WeakSet[Plan] = WeakSet()

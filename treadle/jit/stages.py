@@ -16,6 +16,7 @@ from treadle.runtime.tasks import Run, Schedule
 from .kernels import Kernel
 from .order import Step
 from .pipeline import Stage
+from .turns import Call
 
 FORMS = ("formula", "schedule", "llvm", "assembly")
 
@@ -63,7 +64,13 @@ class NoSuchStageError(TreadleError, KeyError):
 
 
 def stages_of(
-    passes: Sequence[Stage], fused: Graph, steps: Sequence[Step], arena: Arena, schedule: Schedule, target: Target
+    passes: Sequence[Stage],
+    fused: Graph,
+    steps: Sequence[Step],
+    calls: Sequence[Call],
+    arena: Arena,
+    schedule: Schedule,
+    target: Target,
 ) -> Stages:
     """Return the texts of a Plan made of these parts."""
     texts: dict[str, Callable[[], str]] = {}
@@ -72,12 +79,15 @@ def stages_of(
     texts["fuse"] = partial(show, fused)
     for name, step in named_kernels(steps).items():
         kernel = step.kernel
+        if step.turns is not None:
+            texts[f"turns:{name}"] = partial(show, step.turns.fusion.graph)
+            continue
         texts[f"formula:{name}"] = partial(_formula, step)
         texts[f"schedule:{name}"] = partial(str, kernel.text)
         texts[f"llvm:{name}"] = kernel.llvm
         texts[f"assembly:{name}"] = partial(_assembly, kernel, target)
     texts["memory"] = partial(str, arena)
-    texts["tasks"] = partial(_tasks, steps, schedule)
+    texts["tasks"] = partial(_tasks, calls, schedule)
     return Stages(texts)
 
 
@@ -85,12 +95,20 @@ def named_kernels(steps: Sequence[Step]) -> dict[str, Step]:
     """Return the first call of every different kernel, by a name of its own: a number tells two with one apart."""
     found: dict[str, Step] = {}
     seen: set[str] = set()
-    for step in steps:
+    for step in _with_turns(steps):
         if step.kernel.symbol in seen:
             continue
         seen.add(step.kernel.symbol)
         found[_unused(step.kernel.name, found)] = step
     return found
+
+
+def _with_turns(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield steps, those of a loop's turn behind the loop."""
+    for step in steps:
+        yield step
+        if step.turns is not None:
+            yield from _with_turns(step.turns.steps)
 
 
 def _unused(name: str, taken: Mapping[str, object]) -> str:
@@ -110,13 +128,13 @@ def _assembly(kernel: Kernel, target: Target) -> str:
     return toolchain.assembly(kernel.llvm(), target)
 
 
-def _tasks(steps: Sequence[Step], schedule: Schedule) -> str:
+def _tasks(calls: Sequence[Call], schedule: Schedule) -> str:
     lines: list[str] = []
     for thread, records in enumerate(schedule):
         lines.append(f"thread {thread}:")
         for record in records:
             if isinstance(record, Run):
-                kernel = steps[record.kernel].kernel
+                kernel = calls[record.kernel].step.kernel
                 tiles = f"tiles {record.lo}..{record.hi} of {kernel.num_tiles}"
                 lines.append(f"  run {record.kernel} {kernel.name} {tiles}")
             else:

@@ -52,6 +52,11 @@ class Guard:
         """Whether the value is still what it was."""
         return getattr(self.owner, self.attribute) == self.value
 
+    def changed(self) -> str:
+        """Return what it was and is, in words."""
+        now = getattr(self.owner, self.attribute)
+        return f"{type(self.owner).__name__}.{self.attribute} was {self.value!r} and is {now!r}"
+
 
 @dataclass
 class Trace:

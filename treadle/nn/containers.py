@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from treadle.core import ConfigError
+
 from .module import Module
 
 
@@ -22,7 +24,7 @@ class _Numbered(Module):
 
     def append(self, module: Module) -> None:
         """Add a module at the end."""
-        setattr(self, str(len(self)), module)
+        setattr(self, str(len(self)), _checked(self, module))
         self._called(self.__dict__["_name"])
 
 
@@ -37,7 +39,7 @@ class Sequential(_Numbered):
             else ((str(i), module) for i, module in enumerate(modules))
         )
         for name, module in named:
-            setattr(self, name, module)
+            setattr(self, name, _checked(self, module))
 
     def forward(self, x: Any) -> Any:
         """Return the result of the last module."""
@@ -54,7 +56,7 @@ class ModuleList(_Numbered):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         for i, module in enumerate(modules):
-            setattr(self, str(i), module)
+            setattr(self, str(i), _checked(self, module))
 
 
 class ModuleDict(Module):
@@ -71,7 +73,7 @@ class ModuleDict(Module):
         return dict(self.named_children())[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
-        setattr(self, name, module)
+        setattr(self, name, _checked(self, module))
         self._called(self.__dict__["_name"])
 
     def __len__(self) -> int:
@@ -79,3 +81,9 @@ class ModuleDict(Module):
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.named_children())
+
+
+def _checked(container: Module, module: object) -> Module:
+    if not isinstance(module, Module):
+        raise ConfigError(f"{type(container).__name__}: {module!r} is no module. Write a Module around a function.")
+    return module

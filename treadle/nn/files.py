@@ -17,11 +17,21 @@ PathLike = str | os.PathLike[str]
 
 def save(state_dict: Mapping[str, Any], path: PathLike) -> None:
     """Write the tensors of a state dict to a safetensors file."""
-    write_arrays(path, {name: np.asarray(value, order="C") for name, value in state_dict.items()}, {})
+    arrays = {name: np.asarray(value, order="C") for name, value in state_dict.items()}
+    try:
+        write_arrays(path, arrays, {})
+    except (SafetensorError, OSError) as error:
+        needed = sum(array.nbytes for array in arrays.values())
+        raise CheckpointError(
+            f"save: {path} cannot be written: {error}. It takes {needed / 1e6:.1f} MB; check the folder and its "
+            "free space."
+        ) from error
 
 
 def load(path: PathLike) -> Arrays:
     """Return the arrays of a safetensors file by name, as `load_state_dict` takes them."""
+    if not os.path.isfile(path):
+        raise CheckpointError(f"load: {path} does not exist, or is no file. Name the file that save() wrote.")
     try:
         arrays, _ = read_arrays(path)
     except (SafetensorError, OSError) as error:

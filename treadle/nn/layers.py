@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from treadle.core import ConfigError
 from treadle.tensor import Tensor
@@ -124,7 +127,7 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-def _positive(what: str, **sizes: int) -> None:
+def _positive(what: str, **sizes: Any) -> None:
     for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{what}: {name} is {size}. It must be at least 1.")
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise ConfigError(f"{what}: {name} is {size!r}. It must be a whole number of at least 1.")

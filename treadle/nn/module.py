@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from treadle.core import CheckpointError, DTypeError, as_dtype
+from treadle.core import CheckpointError, ConfigError, DTypeError, as_dtype
 from treadle.ir import inside_module
 from treadle.tensor import Cell, Tensor, state
 from treadle.tensor.creation import asarray
+from treadle.tensor.torch_names import module_hint
 
 from .parameter import Buffer, Parameter
 
+DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")  # what PyTorch programs name
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
@@ -52,6 +54,7 @@ class Module:
         own.setdefault("_training", True)
         own.setdefault("_name", "")
         own.setdefault("_hooks", {})
+        own.setdefault("_replaced", 0)  # times a parameter, buffer or module made way for another
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_hooks" not in self.__dict__:
@@ -64,6 +67,8 @@ class Module:
             )
         if isinstance(value, Module):
             value._called(name)
+        if isinstance(self.__dict__.get(name), Cell | Module) and state.trace is None:
+            self.__dict__["_replaced"] += value is not self.__dict__[name]
         object.__setattr__(self, name, value)
 
     def _called(self, name: str) -> None:
@@ -78,9 +83,16 @@ class Module:
         """Compute the module's result; every module defines it."""
         raise NotImplementedError(f"{type(self).__name__}.forward is not defined.")
 
+    if not TYPE_CHECKING:  # a type checker is to go on reporting names that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{module_hint(name)}")
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if "_hooks" not in self.__dict__:
             self._prepare()
+        if state.trace is not None:
+            state.trace.guard(self, "_replaced", self.__dict__["_replaced"])
         name: str = self.__dict__["_name"]
         if name:
             with inside_module(name):
@@ -204,6 +216,12 @@ class Module:
             state_dict: values by path; their dtype is converted.
             strict: refuse names that are missing or not known; otherwise they are returned.
         """
+        given: Any = state_dict
+        if not isinstance(given, Mapping):
+            raise CheckpointError(
+                f"load_state_dict: a {type(given).__name__} is no state dict. Give a dict of tensors by name, such as "
+                "nn.load(path) returns."
+            )
         cells = {n: c for n, c in self.named_cells(shared=True) if getattr(c, "persistent", True)}
         missing = [name for name in cells if name not in state_dict]
         unexpected = [name for name in state_dict if name not in cells]
@@ -239,7 +257,11 @@ class Module:
         return self
 
     def to(self, dtype: object) -> Self:
-        """Convert all floating-point parameters and buffers to a dtype; returns the module."""
+        """Convert all floating-point parameters and buffers to a dtype; returns the module. `"cpu"` changes nothing."""
+        if isinstance(dtype, str) and dtype.partition(":")[0] in DEVICES:
+            if dtype != "cpu":
+                raise ConfigError(f"to: there is no device {dtype!r}. Allowed: 'cpu'.")
+            return self
         wanted = as_dtype(dtype)
         if not wanted.is_float:
             raise DTypeError(f"to: parameters cannot be {wanted.name}. Allowed: floating-point dtypes.")
@@ -262,6 +284,10 @@ class Module:
         """Clear the gradient of every parameter."""
         for parameter in self.parameters():
             parameter.grad = None
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:  # PyTorch's signature
+        """Set the attribute `name` to a Buffer with this value, or to None."""
+        setattr(self, name, None if tensor is None else Buffer(tensor, persistent=persistent))
 
     # --- printing
 

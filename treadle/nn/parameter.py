@@ -26,3 +26,6 @@ class Buffer(Cell):
     def __init__(self, data: Operand, *, persistent: bool = True) -> None:
         super().__init__(data, requires_grad=False)
         self.persistent = persistent
+
+    def _extras(self) -> dict[str, bool]:
+        return {"persistent": self.persistent}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -131,6 +131,5 @@ def _recorder(path: str, rows: list[Row]) -> Any:
     return record
 
 
-def _is_shape(given: Any) -> bool:
-    sizes: Any = given if isinstance(given, tuple) else [None]
-    return all(isinstance(size, int) for size in sizes)
+def _is_shape(given: object) -> bool:
+    return isinstance(given, tuple) and all(isinstance(size, int) for size in cast(tuple[object, ...], given))

@@ -41,7 +41,7 @@ class TensorOp(Op):
     """
 
     tracked = True
-    kernel: ClassVar[str] = "loop"  # which family of kernels computes it: loop, matmul, attention, scatter
+    kernel: ClassVar[str] = "loop"  # which family of kernels computes it: see `fused.KernelKind`
 
     def eval(self, *args: Any, **_: Any) -> Any:
         """Return the result (a tuple where there are several) for NumPy arrays."""

@@ -12,7 +12,9 @@ from treadle.ir import Const, Get, Graph, Input, Node
 
 from .base import Array, TensorOp
 
-KernelKind = Literal["loop", "matmul", "attention", "scatter"]
+KernelKind = Literal[
+    "loop", "matmul", "conv", "attention", "host", "scatter", "scatter_along", "cumulative", "sort", "scan"
+]
 
 
 @dataclass(frozen=True)

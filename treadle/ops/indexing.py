@@ -21,6 +21,9 @@ from .base import NUMERIC, Array, TensorOp, check_dtypes
 from .linalg import sum_dtype
 
 
+FEW = 4  # indices along an axis up to which each place is compared with all of them
+
+
 class Check(NamedTuple):
     """When `ok`, a bool scalar, is false, `low` or `high`, the extremes of the index tensor, is out of range."""
 
@@ -206,7 +209,12 @@ class TakeAlongAxis(TensorOp):
         return np.take_along_axis(x, at, axis=self.axis)
 
     def vjp(self, ct: Node, out: Node, x: Node, index: Node) -> list[Node | None]:
-        return [ScatterAddAlongAxis(self.axis, x.shape[self.axis])(ct, index), None]
+        size = x.shape[self.axis]
+        if index.shape[self.axis] <= FEW:  # a formula, which fuses with what is around it
+            return [ScatterAddAlongAxis(self.axis, size)(ct, index), None]
+        zeros = Op.registry["broadcast_to"](x.shape)(constant(0, sum_dtype(x.dtype)))
+        wide = Op.registry["cast"](zeros.dtype)(ct)
+        return [Op.registry["cast"](x.dtype)(Op.registry["scatter_along"](self.axis, "sum")(zeros, index, wide)), None]
 
     def lower(self, x: Type, index: Type) -> Compute:
         a = self.axis

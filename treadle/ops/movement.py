@@ -96,7 +96,7 @@ class BroadcastTo(TensorOp):
     shape: Shape
 
     def infer(self, x: Type) -> Type:
-        if broadcast_shapes("broadcast_to", x.shape, self.shape) != self.shape:
+        if any(n < 0 for n in self.shape) or broadcast_shapes("broadcast_to", x.shape, self.shape) != self.shape:
             raise ShapeError(
                 f"broadcast_to: {x} does not broadcast to {list(self.shape)}. "
                 "Its sizes must be 1 or those of the shape, aligned at the last axis."
@@ -314,6 +314,14 @@ def swap_last(x: Node) -> Node:
     """Return a matrix, or every matrix of a batch, transposed."""
     n = x.type.ndim
     return Permute((*range(n - 2), n - 1, n - 2))(x)
+
+
+def narrow(x: Node, axis: int, start: int, size: int) -> Node:
+    """Return `size` places of an axis, from `start` on."""
+    n = x.type.ndim
+    starts = tuple(start if a == axis else 0 for a in range(n))
+    sizes = tuple(size if a == axis else whole for a, whole in enumerate(x.shape))
+    return x if sizes == x.shape else Slice(starts, sizes, (1,) * n)(x)
 
 
 def flip(x: Node, backward: Sequence[bool]) -> Node:

@@ -90,7 +90,11 @@ class Optimizer:
     slots: tuple[str, ...] = ()  # names of the state tensors, each of the parameter's shape
 
     def __init__(self, params: Params, lr: Rate, options: Mapping[str, Any]) -> None:
-        given = list(params)
+        if not hasattr(params, "__iter__"):
+            raise ConfigError(
+                f"{type(self).__name__}: a {type(params).__name__} is no list of parameters. Give model.parameters()."
+            )
+        given = list(params)  # once: it may be a generator
         if not given:
             raise ConfigError(
                 f"{type(self).__name__}: there are no parameters. Give model.parameters(), not yet used up."
@@ -143,10 +147,11 @@ class Optimizer:
                     yield f"state.{number}.{name}", cell
                 number += 1
 
-    def zero_grad(self) -> None:
-        """Clear the gradient of every parameter."""
+    def zero_grad(self, set_to_none: bool = True) -> None:  # PyTorch's signature
+        """Clear the gradient of every parameter; with `set_to_none=False`, those there are become zeros."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if set_to_none or parameter.grad is not None:
+                parameter.grad = None if set_to_none else zeros(parameter.shape, dtype=parameter.dtype)
 
     def update(
         self, group: Group, lr: Tensor, count: Tensor, param: Tensor, grad: Tensor, held: State
@@ -175,6 +180,15 @@ class Optimizer:
                     for name, cell in cells.items():
                         cell.value = held[name]
                 group.count.value = count
+
+    # --- copying and pickling: state is found by the parameter's id, which a copy does not share
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "state": [self.state[id(parameter)] for parameter in self.parameters()]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.state = {id(p): held for p, held in zip(self.parameters(), state["state"], strict=True)}
 
     # --- saving, in PyTorch's form
 

@@ -21,12 +21,16 @@ from treadle.ops.base import Reduction, TensorOp
 from treadle.ops.formula import Inliner, lowered, op_cost
 from treadle.ops.fused import Fused, KernelKind
 from treadle.ops.placement import placement
+from treadle.ops.scan import Scan
 from treadle.te import Load, Var, coefficients, flatten_index, index, literal, substitute_index, unflatten_index
 
 RECOMPUTE_COST = 64  # flops an element may cost to compute again before it is stored instead
 BROADCAST_COST = 16  # the same where every element would be computed again many times
 MAX_DEPTH = 80  # ops that may be nested in one kernel's expressions: they are built recursively
 MAX_READS = 40  # buffers one kernel may read
+DENSE = ("host", "scatter", "scatter_along", "cumulative", "sort")  # kernels that read no views
+PRODUCTS = ("matmul", "conv")  # kernels that finish the elementwise work that follows them
+FLOAT_KERNELS = (*PRODUCTS,)  # kernels that integers do not have; for them there is the plain formula
 MAX_MEMBERS = 48  # stored values one kernel may compute
 SERIAL_OUTER, SERIAL_INNER = 8, 8192  # a loop over fewer rows than this, each longer than this, keeps threads idle
 
@@ -86,15 +90,12 @@ def fuse(graph: Graph) -> Fusion:
     return _Fuser(graph).run()
 
 
-def is_matmul(node: Node) -> bool:
-    """Whether a node is a matrix product the microkernel computes; integers go through the plain formula."""
-    return getattr(node.op, "kernel", "") == "matmul" and node.dtype.is_float
-
-
 def is_heavy(node: Node) -> bool:
     """Whether a node has a code generator of its own."""
     kernel = getattr(node.op, "kernel", "loop")
-    return is_matmul(node) if kernel == "matmul" else kernel != "loop"
+    if kernel == "conv_weight":
+        return False
+    return node.dtype.is_float if kernel in FLOAT_KERNELS else kernel != "loop"
 
 
 def is_reduction(node: Node) -> bool:
@@ -114,6 +115,11 @@ def affine_view(node: Node, stored: set[Node]) -> Node | None:
         base = base.args[0]
     if base not in stored and not isinstance(base.op, Input):
         return None
+    return None if strides_of(node, base) is None else base
+
+
+def strides_of(node: Node, base: Node) -> tuple[int, ...] | None:
+    """Return each axis's step in elements of `base`, which `node` is a view of; None where they are not even."""
     axes = tuple(Var(f"a{k}", size)() for k, size in enumerate(node.shape))
     found: list[Node] = []
 
@@ -124,7 +130,21 @@ def affine_view(node: Node, stored: set[Node]) -> Node | None:
         return literal(0, n.dtype)
 
     Inliner(leaf).value(node, axes)
-    return base if coefficients(found[0], axes) is not None else None
+    steps = coefficients(found[0], axes)
+    return None if steps is None else steps[0]
+
+
+def has_whole_slices(node: Node, base: Node, *, sliced: bool) -> bool:
+    """Whether a view's elements, or if `sliced` those of each slice of its first axis, lie densely in memory."""
+    steps = strides_of(node, base)
+    if steps is None:
+        return False
+    wanted = 1
+    for axis in range(node.type.ndim - 1, sliced - 1, -1):
+        if node.shape[axis] != 1 and steps[axis] != wanted:
+            return False
+        wanted *= node.shape[axis]
+    return True
 
 
 class _Fuser:
@@ -180,7 +200,8 @@ class _Fuser:
             return True
         if isinstance(node.op, Const):
             return False
-        return isinstance(node.op, Get) or is_heavy(node) or is_reduction(node)
+        kept: bool = getattr(node.op, "kept", False)
+        return isinstance(node.op, Get) or kept or is_heavy(node) or is_reduction(node)
 
     def better_stored(self, node: Node, read: frozenset[Node], cost: int) -> bool:
         """Whether loading the value costs less than computing it again for each reader."""
@@ -189,7 +210,7 @@ class _Fuser:
         if len(read) > MAX_READS // 2:
             return True
         users = self.users[node]
-        widened = any(u.types[0].size >= 2 * node.type.size for u in users if len(u.types) == 1 and not is_heavy(u))
+        widened = any(_reuse(u, node) >= 2 for u in users if len(u.types) == 1 and not is_heavy(u))
         if widened and cost > BROADCAST_COST:
             return True
         if len(users) < 2 or cost == 0:
@@ -199,10 +220,13 @@ class _Fuser:
 
     def store_operands(self, node: Node) -> None:
         """A kernel of its own reads operands as strided views of stored values, or stored themselves."""
+        if isinstance(node.op, Scan):
+            self.store_slices(node, node.op)
+            return
         for operand in node.args:
             if isinstance(operand.op, Input) or operand in self.stored:
                 continue
-            if getattr(node.op, "kernel", "") != "scatter":
+            if getattr(node.op, "kernel", "") not in DENSE:
                 base = operand
                 while len(base.args) == 1 and base not in self.stored and is_view(base):
                     base = base.args[0]
@@ -213,6 +237,22 @@ class _Fuser:
                     continue
                 self.decide(base, node, False, "its elements are not evenly spaced, so the operand is copied first")
             self.stored.add(operand)
+
+    def store_slices(self, node: Node, op: Scan) -> None:
+        """A loop reads stored values, and views of them that lie densely: the slices of a stack each for itself."""
+        for k, operand in enumerate(node.args):
+            base = operand
+            while len(base.args) == 1 and base not in self.stored and is_view(base):
+                base = base.args[0]
+            sliced = op.num_carry <= k < op.num_carry + op.num_xs
+            if (
+                operand.type.size == 0
+                or isinstance(base.op, Const)
+                or not has_whole_slices(operand, base, sliced=sliced)
+            ):
+                base = operand
+            if not isinstance(base.op, Input):
+                self.stored.add(base)
 
     # ---- groups of one
 
@@ -241,9 +281,11 @@ class _Fuser:
         rank = self.rank[node]
         if is_heavy(root):
             kind: KernelKind = getattr(root.op, "kernel", "loop")
-            self.reads[node] = {self.base_of(a): [] for a in root.args if not isinstance(a.op, Const)}
+            self.reads[node] = {
+                self.base_of(a): [] for a in root.args if not isinstance(a.op, Const) or a in self.stored
+            }
             loops = None
-            if kind == "matmul":
+            if kind in PRODUCTS:
                 outer, inner = math.prod(root.shape[:-1]), root.shape[-1]
                 o, r = counter("o", outer), counter("r", inner)
                 loops = Loops(outer, inner, flatten_index((o, r), (outer, inner)))
@@ -314,12 +356,12 @@ class _Fuser:
                 self.decide(parts[0], value, True, "as the place the results are written to")
 
     def merge_epilogues(self) -> None:
-        """Let matrix products finish the elementwise work that follows them."""
+        """Let products finish the elementwise work that follows them."""
         for group in self.groups():
             if group.kind != "loop" or group.loops is not None:
                 continue
             for producer in sorted(group.producers, key=lambda g: -g.last):
-                if producer.kind == "matmul" and self.try_merge(producer, group):
+                if producer.kind in PRODUCTS and self.try_merge(producer, group):
                     break
 
     def merge_loops(self) -> None:
@@ -387,8 +429,8 @@ class _Fuser:
         joined.loops = loops
         if loops is not None:
             joined.size = loops.outer * loops.inner
-        epilogue = producer.kind == "matmul"
-        reason = "as epilogue of the matrix product" if epilogue else "each element is read where it is made"
+        product = {"matmul": "matrix product", "conv": "convolution"}.get(producer.kind)
+        reason = f"as epilogue of the {product}" if product else "each element is read where it is made"
         self.decide(*at, True, reason)
         return True
 
@@ -406,7 +448,7 @@ class _Fuser:
         for group in (producer, consumer):
             if group.loops is None and group.size not in (loops.outer, loops.outer * loops.inner):
                 return f"{group.size} elements fit neither {loops.outer} rows nor their {loops.inner} elements", None
-        if producer.kind == "matmul" and consumer.size != producer.size:
+        if producer.kind in PRODUCTS and consumer.size != producer.size:
             return "an epilogue must have one element per element of the product", None
         if c is not None and p is None and loops.outer < SERIAL_OUTER and loops.inner > SERIAL_INNER:
             return f"a reduction to {loops.outer} elements would compute it on few threads", None
@@ -544,6 +586,11 @@ def reduced_index(axes: tuple[int, ...], shape: tuple[int, ...], o: Node, r: Nod
 def _extent(var: Node) -> int:
     assert isinstance(var.op, Var)
     return var.op.extent
+
+
+def _reuse(user: Node, node: Node) -> int:
+    """Return how often a user reads each element of a value, roughly."""
+    return max(user.types[0].size // max(node.type.size, 1), getattr(user.op, "reuse", 1))
 
 
 def _own_cost(node: Node) -> int:

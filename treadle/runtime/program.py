@@ -82,6 +82,10 @@ class Program:
         self._run_alone(self._first, slots, block.address, stamps)
         scratch.give(block)
 
+    def call_of(self, args: int) -> int:
+        """Return the number of the call whose arguments are at this address."""
+        return self._args_at.index(args)
+
     def timed(self, slots: int) -> list[TaskTime]:
         """Run the step once with time stamps: one entry per record, waits included, by thread and start."""
         stamps = [(ctypes.c_int64 * (2 * len(records) + 2))() for records in self.schedule]

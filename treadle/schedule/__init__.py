@@ -4,25 +4,40 @@ Open `loops.py` first (most kernels), then `product.py` and `matmul.py`.
 """
 
 from .attention import AttentionSchedule, attention_problem, schedule_attention
+from .conv import ConvSchedule, FusedConvSchedule, schedule_conv, schedule_fused_conv
+from .cumulative import CumulativeSchedule, schedule_cumulative
 from .loops import LoopSchedule, schedule_loops
 from .matmul import DotSchedule, MatmulProblem, MatmulSchedule, Matrix, TileSchedule, schedule_matmul
-from .product import ProductSchedule, product_of, schedule_product
+from .product import Following, ProductSchedule, product_of, schedule_product, strided_view
 from .scatter import schedule_scatter
+from .scatter_along import schedule_scatter_along
+from .sort import SortSchedule, schedule_sort
 
 __all__ = [
     "AttentionSchedule",
+    "ConvSchedule",
+    "CumulativeSchedule",
     "DotSchedule",
+    "Following",
+    "FusedConvSchedule",
     "LoopSchedule",
     "MatmulProblem",
     "MatmulSchedule",
     "Matrix",
     "ProductSchedule",
+    "SortSchedule",
     "TileSchedule",
     "attention_problem",
     "product_of",
     "schedule_attention",
+    "schedule_conv",
+    "schedule_cumulative",
+    "schedule_fused_conv",
     "schedule_loops",
     "schedule_matmul",
     "schedule_product",
     "schedule_scatter",
+    "schedule_scatter_along",
+    "schedule_sort",
+    "strided_view",
 ]

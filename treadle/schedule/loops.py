@@ -17,6 +17,7 @@ from treadle.core import DType
 from treadle.ir import Const, Graph, Input, Node
 from treadle.ops.base import Reduction
 from treadle.ops.formula import Inliner, lowered
+from treadle.ops.placement import Place, placement
 from treadle.te import (
     Alloc,
     Buffer,
@@ -136,9 +137,12 @@ class _Scheduler:
 
     def elementwise(self) -> LoopSchedule:
         """Return rows of trailing axes that every access walks evenly; one flat row if all of them."""
-        shape = self.body.outputs[0].shape
+        places = self.places()
+        parts = list(places)
+        shape = parts[0].shape if parts else self.body.outputs[0].shape
         axes = tuple(Var(f"a{k}", size)() for k, size in enumerate(shape))
-        self.values_at(axes)
+        self.values_at(axes, parts)
+        self.reads.extend((self.results[0], _placed(axes, place)) for place in places.values())
         count = _even_suffix(self.reads, axes, shape)
         self.reads.clear()
         outer, inner = math.prod(shape[: len(shape) - count]), math.prod(shape[len(shape) - count :])
@@ -149,9 +153,13 @@ class _Scheduler:
             *unflatten_index(o, shape[: len(shape) - count]),
             *unflatten_index(r, shape[len(shape) - count :]),
         )
-        values = self.values_at(position)
+        values = self.values_at(position, parts)
         where = add(scale(o, inner), r)
-        stores = tuple(Store(b, where, v) for b, v in zip(self.results, values, strict=True))
+        if places:
+            wheres = [_placed(position, place) for place in places.values()]
+            stores = tuple(Store(self.results[0], w, v) for w, v in zip(wheres, values, strict=True))
+        else:
+            stores = tuple(Store(b, where, v) for b, v in zip(self.results, values, strict=True))
         low = scale(block, BLOCK)
         high = fn("min", add(low, BLOCK), index(inner)) if inner % BLOCK else add(low, BLOCK)
         if blocks == 1:
@@ -161,14 +169,24 @@ class _Scheduler:
         kind = "elementwise, flat" if outer == 1 else f"elementwise, {outer} rows of {inner}"
         return self.schedule((rows,), t, outer * blocks, work, kind)
 
-    def values_at(self, position: Sequence[Node]) -> list[Node]:
-        """Return the expressions of all results at an index of the first one's shape."""
-        shape = self.body.outputs[0].shape
+    def places(self) -> dict[Node, Place]:
+        """Return the parts of the one result and where in it each lies, if it is nothing but parts side by side.
+
+        Written part by part, each element is computed once; as a sum of padded parts, all of them would be for each.
+        """
+        (value, *others) = self.body.outputs
+        found = {} if others else placement(value, lambda n: not isinstance(n.op, Input | Const)) or {}
+        alike = len({n.shape for n in found}) == 1 and len(found) > 1
+        return found if alike and all(steps[-1] == 1 for steps, _ in found.values()) else {}
+
+    def values_at(self, position: Sequence[Node], parts: Sequence[Node] = ()) -> list[Node]:
+        """Return the expressions of all results, or of `parts`, at an index of the first one's shape."""
+        nodes = parts or self.body.outputs
+        shape = nodes[0].shape
         flat = flatten_index(position, shape)
         inliner = self.inliner()
         return [
-            inliner.value(n, tuple(position) if n.shape == shape else unflatten_index(flat, n.shape))
-            for n in self.body.outputs
+            inliner.value(n, tuple(position) if n.shape == shape else unflatten_index(flat, n.shape)) for n in nodes
         ]
 
     # ---- kernels with reductions
@@ -331,6 +349,15 @@ class _Scheduler:
         nest = Nest(self.name, buffers, (Comment(shape), loop))
         nbytes = sum(b.size * b.dtype.itemsize for b in buffers)
         return LoopSchedule(nest, tiles, flops, nbytes, shape)
+
+
+def _placed(position: Sequence[Node], place: Place) -> Node:
+    """Return where in a result the element of a part at an index lies."""
+    steps, offset = place
+    at: Node = index(offset)
+    for i, step in zip(position, steps, strict=True):
+        at = add(at, scale(i, step))
+    return at
 
 
 def _working_nbytes(dtypes: Sequence[DType]) -> int:

@@ -28,28 +28,42 @@ from .matmul import Cpu, MatmulProblem, MatmulSchedule, Matrix, schedule_matmul
 
 
 @dataclass(frozen=True)
-class ProductSchedule:
-    """A decided matrix product with what follows it.
+class Following:
+    """What follows a product, a matrix product or a convolution, element by element.
 
-    `row` and `column` are the variables in which `stores` are written: the row counts through all batches. `acc` is the
-    register that holds the sums there; with no stores the sums go straight to the one result.
+    `row` and `column` are the variables in which `stores` are written: the row counts through all axes but the last.
+    `acc` is the register that holds the sums there; with no stores the sums go straight to the one result.
     `buffers` are the group's operands and results in the kernel's argument order; the first two are those multiplied.
     """
 
-    matmul: MatmulSchedule
     buffers: tuple[Buffer, ...]
     order: tuple[int, ...]  # for every buffer, the number of the group's operand or result (results after operands)
     row: Node
     column: Node
     acc: Buffer
     stores: tuple[Store, ...]
+
+    @property
+    def cost(self) -> int:
+        """Flops per element."""
+        return sum(cost(s.value) for s in self.stores)
+
+    def __str__(self) -> str:
+        lines = [f"  {s.buffer.name}[{show_scalar(s.index)}] = {show_scalar(s.value)}" for s in self.stores]
+        return "\n".join(["", "then, for every element (o, r) of the product:", *lines]) if lines else ""
+
+
+@dataclass(frozen=True)
+class ProductSchedule:
+    """A decided matrix product with what follows it."""
+
+    matmul: MatmulSchedule
+    after: Following
     flops: int
     nbytes: int
 
     def __str__(self) -> str:
-        lines = [f"  {s.buffer.name}[{show_scalar(s.index)}] = {show_scalar(s.value)}" for s in self.stores]
-        head = ["then, for every element (o, r) of the product:"] if lines else []
-        return "\n".join([str(self.matmul), *head, *lines])
+        return f"{self.matmul}{self.after}"
 
 
 def product_of(body: Graph) -> Node:
@@ -96,12 +110,19 @@ def schedule_product(body: Graph, cpu: Cpu) -> ProductSchedule:
     plain = body.outputs == (product,)
     matmul = schedule_matmul(problem, cpu, fused=not plain)
 
+    after = following(body, product, (left, right), plain=plain)
+    nbytes = sum(x.type.nbytes for x in (*body.inputs, *body.outputs))
+    return ProductSchedule(matmul, after, problem.flops + after.cost * product.type.size, nbytes)
+
+
+def following(body: Graph, product: Node, operands: tuple[Node, Node], *, plain: bool) -> Following:
+    """Return what follows a product of two of a group's inputs; `plain` says that the sums are stored as they are."""
     inputs = body.inputs
-    first, second = inputs.index(left), inputs.index(right)
-    row, column = Var("o", math.prod((*batch, m)))(), Var("r", n)()
+    n = product.shape[-1]
+    row, column = Var("o", math.prod(product.shape[:-1]))(), Var("r", n)()
     acc = Buffer("acc", product.dtype, 1, "register")
     arguments: dict[Node, Buffer] = {}
-    order = [first, second]
+    order = [inputs.index(x) for x in operands]
 
     def leaf(node: Node, at: tuple[Node, ...]) -> Node | None:
         if node is product:
@@ -121,14 +142,19 @@ def schedule_product(body: Graph, cpu: Cpu) -> ProductSchedule:
         results.append(Buffer(f"y{number}", node.dtype, node.type.size, "arg", len(order)))
         order.append(len(inputs) + number)
     stores = tuple(Store(buffer, where, value) for buffer, value in zip(results, values, strict=False))
-    operands = (
-        Buffer("a", left.dtype, left.type.size, "arg", 0),
-        Buffer("b", right.dtype, right.type.size, "arg", 1),
-    )
-    nbytes = sum(x.type.nbytes for x in (*inputs, *body.outputs))
-    flops = problem.flops + sum(cost(v) for v in values) * product.type.size
-    buffers = (*operands, *arguments.values(), *results)
-    return ProductSchedule(matmul, buffers, tuple(order), row, column, acc, stores, flops, nbytes)
+    multiplied = [
+        Buffer(name, x.dtype, x.type.size, "arg", k) for k, (name, x) in enumerate(zip("ab", operands, strict=True))
+    ]
+    buffers = (*multiplied, *arguments.values(), *results)
+    return Following(buffers, tuple(order), row, column, acc, stores)
 
 
-__all__ = ["ProductSchedule", "operand_matrix", "product_of", "schedule_product", "strided_view"]
+__all__ = [
+    "Following",
+    "ProductSchedule",
+    "following",
+    "operand_matrix",
+    "product_of",
+    "schedule_product",
+    "strided_view",
+]

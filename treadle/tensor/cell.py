@@ -120,9 +120,12 @@ class Cell(Operators):
         return self.read().detach()
 
     def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{type(self).__name__}: cells are not pickled. Save the state_dict() of the module that holds it."
-        )
+        """Copy and pickle the value and whether it collects a gradient; the gradient stays behind, as in PyTorch."""
+        return (_copied, (type(self), self.detach(), self._requires_grad, self._extras()))
+
+    def _extras(self) -> dict[str, Any]:
+        """Return what a subclass has besides."""
+        return {}
 
     # In-place operators replace the tensor held; the name on the left keeps meaning the cell.
 
@@ -141,6 +144,14 @@ class Cell(Operators):
 
     def __itruediv__(self, other: Operand) -> Cell:
         return self._replace(self / other)
+
+
+def _copied(kind: type[Cell], value: Tensor, requires_grad: bool, extras: dict[str, Any]) -> Cell:
+    cell = object.__new__(kind)
+    Cell.__init__(cell, value, requires_grad=requires_grad)
+    for name, extra in extras.items():
+        setattr(cell, name, extra)
+    return cell
 
 
 def _bare(node: Node) -> Node:

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.core import DType, DTypeError, ShapeError, as_dtype, bool_, float32, from_numpy, int64
+from treadle.core import (
+    DType,
+    DTypeError,
+    ShapeError,
+    as_dtype,
+    bool_,
+    float32,
+    from_numpy,
+    int64,
+    whole_number,
+    whole_numbers,
+)
 from treadle.ir import Node, Number, Op, constant
 
 from . import realize
-from .manipulation import Shape, broadcast_to, expand_dims, reshape, stack, whole_shape
-from .promotion import ArrayLike, Operand, as_tensor, cast, integer_range, is_array, is_sequence, scalar
+from .manipulation import Shape, broadcast_to, expand_dims, reshape, stack
+from .promotion import ArrayLike, Operand, as_tensor, cast, held, integer_range, is_array, is_sequence, scalar
 from .value import Maker, Value, made, node_of
 
 if TYPE_CHECKING:
@@ -164,7 +175,7 @@ def from_dlpack(x: Any, /, *, device: object | None = None, copy: bool | None = 
 
 
 def _filled(what: str, shape: int | Shape, value: Number, dtype: DType) -> Tensor:
-    sizes = whole_shape(what, shape)
+    sizes = whole_numbers(what, shape)
     if any(n < 0 for n in sizes):
         raise ShapeError(f"{what}: shape {list(sizes)} has a negative size. Sizes must be at least 0.")
     node = constant(value, dtype)
@@ -182,17 +193,7 @@ def full(
         return broadcast_to(asarray(tensor, dtype=dtype), shape)
     kind = bool_ if isinstance(number, bool) else int64 if isinstance(number, int) else float32
     wanted = kind if dtype is None else as_dtype(dtype)
-    if wanted.is_integer:
-        if isinstance(number, float):
-            raise DTypeError(
-                f"full: {number} is a float, dtype {wanted.name} holds integers. Give an integer or a float dtype."
-            )
-        low, high = integer_range(wanted)
-        if not low <= number <= high:
-            raise DTypeError(
-                f"full: {number} does not fit {wanted.name}, which holds {low} to {high}. Use a wider dtype."
-            )
-    return _filled("full", shape, number, wanted)
+    return _filled("full", shape, held("full", number, wanted), wanted)
 
 
 def zeros(shape: int | Shape, *, dtype: object = float32, device: object | None = None) -> Tensor:
@@ -309,7 +310,13 @@ def linspace(
     """Return `num` evenly spaced numbers from start to stop, with or without stop itself."""
     check_device("linspace", device)
     wanted = float32 if dtype is None else as_dtype(dtype)
-    return of_array(np.linspace(start, stop, num, endpoint=endpoint, dtype=np.float64).astype(wanted.numpy))
+    count = whole_number("linspace", num)
+    if count < 0:
+        raise ShapeError(f"linspace: {count} numbers are not possible. Give num of at least 0.")
+    # As Python floats: NumPy would compute in the precision of arrays or tensors.
+    ends = float(start), float(stop)
+    with np.errstate(all="ignore"):
+        return of_array(np.linspace(*ends, count, endpoint=endpoint, dtype=np.float64).astype(wanted.numpy))
 
 
 def eye(
@@ -317,10 +324,10 @@ def eye(
 ) -> Tensor:
     """Return a matrix with ones on diagonal k, zeros elsewhere."""
     check_device("eye", device)
-    columns = n_rows if n_cols is None else n_cols
-    rows = Maker.new(iota(n_rows, int64), 1, False)
-    diagonal = Maker.new(iota(columns, int64), 1, False)
-    hit = expand_dims(rows, 1) + k == diagonal
+    height, width = whole_numbers("eye", (n_rows, n_rows if n_cols is None else n_cols))
+    rows = Maker.new(iota(height, int64), 1, False)
+    diagonal = Maker.new(iota(width, int64), 1, False)
+    hit = expand_dims(rows, 1) + whole_number("eye", k) == diagonal
     return made(cast(hit.node, as_dtype(dtype if dtype is not None else float32)), hit)
 
 

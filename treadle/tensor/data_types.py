@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from treadle.core import DTYPES, DType, DTypeError, as_dtype, bfloat16, float32, int64, promote
+from treadle.core import DType, DTypeError, as_dtype, bfloat16, promote
 
 from .promotion import Operand, as_tensor, cast, integer_range, is_sequence, result_type
 from .value import Value, made, node_of
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FloatInfo",
     "IntegerInfo",
-    "NamespaceInfo",
-    "array_namespace_info",
     "astype",
     "can_cast",
     "finfo",
@@ -114,33 +112,3 @@ def isdtype(dtype: object, kind: object) -> bool:
     raise DTypeError(
         f"isdtype: {kind!r} is not a kind. Allowed: {', '.join(map(repr, _KINDS))}, a dtype, or a tuple of them."
     )
-
-
-class NamespaceInfo:
-    """What the array API's inspection functions say of this namespace."""
-
-    def capabilities(self) -> dict[str, object]:
-        """Return what is supported: masks as indices, no other shapes that depend on values."""
-        return {"boolean indexing": True, "data-dependent shapes": False, "max dimensions": None}
-
-    def default_device(self) -> str:
-        """Return the device of new tensors."""
-        return "cpu"
-
-    def devices(self) -> list[str]:
-        """Return all devices."""
-        return ["cpu"]
-
-    def default_dtypes(self, *, device: object | None = None) -> dict[str, DType]:
-        """Return the dtypes that Python numbers become."""
-        return {"real floating": float32, "integral": int64, "indexing": int64}
-
-    def dtypes(self, *, device: object | None = None, kind: object | None = None) -> dict[str, DType]:
-        """Return the standard's dtypes of a kind by name; the 16-bit floats are not among them."""
-        standard = [d for d in DTYPES if not (d.is_float and d.bits == 16)]
-        return {d.name: d for d in standard if kind is None or isdtype(d, kind)}
-
-
-def array_namespace_info() -> NamespaceInfo:
-    """Return what the array API's inspection functions say of this namespace."""
-    return NamespaceInfo()

@@ -29,8 +29,8 @@ from treadle.ir import Node, Op, constant, user_source
 
 from . import realize
 from .manipulation import permuted, reshaped, sliced
-from .promotion import Operand, as_tensor, cast, integer_range, is_array
-from .value import Value, made, node_of, realized
+from .promotion import Operand, as_tensor, cast, held, integer_range, is_array, scalar
+from .value import Maker, Value, made, node_of, realized
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -74,6 +74,9 @@ def parse(x: Tensor, key: Key) -> Index:
     for item in items:
         if item is None:
             view.append(1)
+            groups.append(False)
+            continue
+        if item is Ellipsis:
             groups.append(False)
             continue
         if isinstance(item, _Switch):
@@ -120,7 +123,8 @@ def _expanded(x: Tensor, given: list[Any]) -> list[Any]:
             f"index: {_shown(given)} names {used} axes, {x.node.type!r} has {x.ndim}. Give at most one index per axis."
         )
     at = next((k for k, item in enumerate(items) if item is Ellipsis), len(items))
-    rest = [slice(None)] * (x.ndim - used)
+    # As in NumPy, an ellipsis that stands for no axis still keeps arrays apart.
+    rest: list[Any] = [slice(None)] * (x.ndim - used) or [Ellipsis] * dots
     items = [*items[:at], *rest, *items[at + 1 :]]
     axis = 0
     for k, item in enumerate(items):
@@ -195,7 +199,10 @@ def _as_index(item: Any) -> Tensor:
 
 
 def _listed(item: Any) -> realize.Array:
-    array = np.asarray(item)
+    try:
+        array = np.asarray(item)
+    except ValueError:
+        raise IndexRangeError(f"index: the lists in {item!r} differ in length. Give rows of equal length.") from None
     return array.astype(np.int64) if array.size == 0 else array
 
 
@@ -412,7 +419,7 @@ class Place:
 
     def subtract(self, values: Operand) -> Tensor:
         """Return x with values subtracted from these elements, as often as the key names them."""
-        return self.add(-as_tensor("at", values))
+        return self.add(-replacement("at", self._x, values))
 
     def multiply(self, values: Operand) -> Tensor:
         """Return x with these elements multiplied; the key must not name an element twice."""
@@ -428,25 +435,33 @@ class Place:
         return None
 
     def _where(self, mask: Tensor, values: Operand) -> Tensor:
-        value = as_tensor("at", values)
+        value = replacement("at", self._x, values)
         if value.ndim:
             return _update(self._x, mask, value, add=False)
-        node = cast(node_of(value), self._x.dtype)
-        return made(Op.registry["where"]()(node_of(mask), node, node_of(self._x)), self._x, mask, value)
+        return made(Op.registry["where"]()(node_of(mask), node_of(value), node_of(self._x)), self._x, mask, value)
+
+
+def replacement(what: str, x: Tensor, values: Operand) -> Tensor:
+    """Return what is to be put into x, in x's dtype; DTypeError for floats, or numbers out of range, into integers."""
+    number = None if isinstance(values, Value) else scalar(values)
+    value = as_tensor(what, values if number is None or isinstance(number, float) else 0)
+    if not x.dtype.is_float and value.dtype.is_float:
+        raise DTypeError(
+            f"{what}: cannot put {value.dtype.name} into {x.dtype.name}. Cast one of them with astype() first."
+        )
+    if number is not None:
+        return Maker.new(constant(held(what, number, x.dtype), x.dtype), 0, False)
+    return made(cast(node_of(value), x.dtype), value)
 
 
 def _update(x: Tensor, key: Key, values: Operand, *, add: bool) -> Tensor:
     index = parse(x, key)
-    value = as_tensor("at", values)
-    if not x.dtype.is_float and value.dtype.is_float:
-        raise DTypeError(
-            f"at: cannot put {value.dtype.name} into {x.dtype.name}. Cast one of them with astype() first."
-        )
+    value = replacement("at", x, values)
     ops = Op.registry
     region = ops["slice"](index.starts, index.sizes, index.steps)
     base = node_of(x)
     view = reshaped(region(base), index.view)
-    new = cast(node_of(value), x.dtype)
+    new = node_of(value)
     if index.arrays:
         merged = _merge(index)
         joined = merged.join(view)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.core import DTypeError, ShapeError, broadcast_shapes, normalize_axes, normalize_axis
-from treadle.ir import Node, Number, Op
+from treadle.core import (
+    DTypeError,
+    ShapeError,
+    broadcast_shapes,
+    normalize_axes,
+    normalize_axis,
+    several,
+    whole_number,
+    whole_numbers,
+)
+from treadle.ir import Node, Op
 
-from .promotion import Operand, as_tensor, is_sequence, meet
+from .promotion import Operand, as_tensor, held, is_sequence, meet, scalar
 from .value import made, made_all, node_of, realized
 
 if TYPE_CHECKING:
@@ -38,22 +47,13 @@ def permuted(node: Node, axes: tuple[int, ...]) -> Node:
     return node if axes == tuple(range(len(axes))) else Op.registry["permute"](axes)(node)
 
 
-def whole_shape(what: str, shape: int | Shape) -> tuple[int, ...]:
-    """Return a shape given as one size or several, checked to be integers."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    for size in sizes:
-        if not hasattr(size, "__index__"):
-            raise DTypeError(f"{what}: {size!r} in shape {sizes} is not a whole number. Give integers.")
-    return tuple(s.__index__() for s in sizes)
-
-
 def reshape(x: Operand, /, shape: int | Shape, *, copy: bool | None = None) -> Tensor:
     """Return x under another shape, elements in row-major order; one size may be -1, which is worked out.
 
     Tensors do not change, so `copy` makes no difference.
     """
     tensor = as_tensor("reshape", x)
-    sizes = whole_shape("reshape", shape)
+    sizes = whole_numbers("reshape", shape)
     if -1 in sizes:
         sizes = _worked_out(tensor, sizes)
     return tensor if sizes == tensor.shape else made(reshaped(node_of(tensor), sizes), tensor)
@@ -88,8 +88,8 @@ def permute_dims(x: Operand, /, axes: Sequence[int]) -> Tensor:
 def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int], /) -> Tensor:
     """Return x with the axes `source` moved to the places `destination`; the others keep their order."""
     tensor = as_tensor("moveaxis", x)
-    sources = [normalize_axis("moveaxis", a, tensor.ndim) for a in _sequence(source)]
-    places = [normalize_axis("moveaxis", a, tensor.ndim) for a in _sequence(destination)]
+    sources = [normalize_axis("moveaxis", a, tensor.ndim) for a in whole_numbers("moveaxis", source)]
+    places = [normalize_axis("moveaxis", a, tensor.ndim) for a in whole_numbers("moveaxis", destination)]
     if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
         raise ShapeError(
             f"moveaxis: source {source} and destination {destination} do not pair up. Give as many distinct axes in "
@@ -127,7 +127,7 @@ def squeeze(x: Operand, /, axis: int | Sequence[int]) -> Tensor:
 def expand_dims(x: Operand, /, axis: int | Sequence[int] = 0) -> Tensor:
     """Return x with new axes of size 1 that stand at `axis` in the result."""
     tensor = as_tensor("expand_dims", x)
-    given = _sequence(axis)
+    given = whole_numbers("expand_dims", axis)
     axes = normalize_axes("expand_dims", given, tensor.ndim + len(given))
     sizes = iter(tensor.shape)
     return reshape(tensor, [1 if a in axes else next(sizes) for a in range(tensor.ndim + len(axes))])
@@ -148,7 +148,7 @@ def flatten(x: Operand, /, start: int = 0, end: int = -1) -> Tensor:
 def broadcast_to(x: Operand, /, shape: int | Shape) -> Tensor:
     """Return x repeated along axes of size 1, and along new axes in front, to `shape`."""
     tensor = as_tensor("broadcast_to", x)
-    sizes = whole_shape("broadcast_to", shape)
+    sizes = whole_numbers("broadcast_to", shape)
     if sizes == tensor.shape:
         return tensor
     return made(Op.registry["broadcast_to"](sizes)(node_of(tensor)), tensor)
@@ -208,12 +208,13 @@ def split(x: Operand, sizes: int | Sequence[int], /, *, axis: int = 0) -> tuple[
     if tensor.ndim == 0:
         raise ShapeError("split: a 0-d tensor has no axis to split.")
     total = tensor.shape[at]
-    if isinstance(sizes, int):
-        if sizes < 1:
-            raise ShapeError(f"split: size {sizes} is not allowed. Give a size of at least 1.")
-        parts = [min(sizes, total - start) for start in range(0, total, sizes)] or [0]
+    if several(sizes):
+        parts = list(whole_numbers("split", sizes))
     else:
-        parts = list(sizes)
+        size = whole_number("split", sizes)
+        if size < 1:
+            raise ShapeError(f"split: size {size} is not allowed. Give a size of at least 1.")
+        parts = [min(size, total - start) for start in range(0, total, size)] or [0]
     if sum(parts) != total or any(p < 0 for p in parts):
         raise ShapeError(
             f"split: sizes {parts} add up to {sum(parts)}, axis {at} of {tensor.node.type!r} has {total} elements. "
@@ -231,6 +232,7 @@ def chunk(x: Operand, count: int, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Return x in `count` parts along an axis, of equal size but for the last."""
     tensor = as_tensor("chunk", x)
     at = normalize_axis("chunk", axis, tensor.ndim)
+    count = whole_number("chunk", count)
     if count < 1:
         raise ShapeError(f"chunk: {count} parts are not allowed. Give at least 1.")
     return split(tensor, max(-(-tensor.shape[at] // count), 1), axis=at)
@@ -249,12 +251,13 @@ def flip(x: Operand, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
 def roll(x: Operand, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Tensor:
     """Return x with elements moved by `shift` places along axes; what falls off the end comes in at the front."""
     tensor = as_tensor("roll", x)
+    shifts = whole_numbers("roll", shift)
     if axis is None:
-        if not isinstance(shift, int):
-            raise ShapeError(f"roll: shift {tuple(shift)} needs as many axes. Give axis=, or one shift.")
-        return reshape(roll(reshape(tensor, (tensor.size,)), shift, axis=0), tensor.shape)
-    axes = [normalize_axis("roll", a, tensor.ndim) for a in _sequence(axis)]
-    shifts = [shift] * len(axes) if isinstance(shift, int) else list(shift)
+        if len(shifts) != 1:
+            raise ShapeError(f"roll: shift {shifts} needs as many axes. Give axis=, or one shift.")
+        return reshape(roll(reshape(tensor, (tensor.size,)), shifts, axis=0), tensor.shape)
+    axes = [normalize_axis("roll", a, tensor.ndim) for a in whole_numbers("roll", axis)]
+    shifts = shifts * len(axes) if len(shifts) == 1 else shifts
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes. Give one shift, or one for each axis.")
     for a, by in zip(axes, shifts, strict=True):
@@ -305,7 +308,7 @@ def _repeat_each(tensor: Tensor, repeats: Operand | Sequence[int], axis: int) ->
 def tile(x: Operand, repetitions: int | Sequence[int], /) -> Tensor:
     """Return x laid side by side `repetitions[a]` times along every axis a."""
     tensor = as_tensor("tile", x)
-    times = _sequence(repetitions)
+    times = list(whole_numbers("tile", repetitions))
     ndim = max(len(times), tensor.ndim)
     times = [1] * (ndim - len(times)) + times
     shape = (1,) * (ndim - tensor.ndim) + tensor.shape
@@ -316,7 +319,7 @@ def tile(x: Operand, repetitions: int | Sequence[int], /) -> Tensor:
     return reshape(tensor, [t * n for t, n in zip(times, shape, strict=True)])
 
 
-def pad(x: Operand, widths: int | Sequence[int] | Sequence[Sequence[int]], /, *, value: Number = 0) -> Tensor:
+def pad(x: Operand, widths: int | Sequence[int] | Sequence[Sequence[int]], /, *, value: Operand = 0) -> Tensor:
     """Return x with elements `value` added around it, as in `numpy.pad`.
 
     Args:
@@ -325,22 +328,26 @@ def pad(x: Operand, widths: int | Sequence[int] | Sequence[Sequence[int]], /, *,
         value: the new elements.
     """
     tensor = as_tensor("pad", x)
+    number = scalar(value)
+    number = held("pad", as_tensor("pad", value).item() if number is None else number, tensor.dtype)
     pairs = _pairs(widths, tensor.ndim)
     low, high = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
     if not any(low) and not any(high):
         return tensor
-    fill = float(value) if tensor.dtype.is_float else int(value)
+    fill = float(number) if tensor.dtype.is_float else int(number)
     return made(Op.registry["pad"](low, high, fill)(node_of(tensor)), tensor)
 
 
 def _pairs(widths: int | Sequence[int] | Sequence[Sequence[int]], ndim: int) -> list[tuple[int, int]]:
-    if isinstance(widths, int):
-        return [(widths, widths)] * ndim
-    items = list(widths)
-    if len(items) == 2 and all(isinstance(w, int) for w in items):
-        before, after = (int(w) for w in items if isinstance(w, int))
+    if not several(widths):
+        width = whole_number("pad", widths)
+        return [(width, width)] * ndim
+    given: Any = widths
+    items: list[Any] = list(given)
+    if len(items) == 2 and not any(several(w) for w in items):
+        before, after = whole_numbers("pad", items)
         return [(before, after)] * ndim
-    pairs = [tuple(w) for w in items if not isinstance(w, int)]
+    pairs = [whole_numbers("pad", w) for w in items if several(w)]
     if len(pairs) != ndim or len(items) != ndim or any(len(p) != 2 for p in pairs):
         raise ShapeError(f"pad: widths {widths} do not fit {ndim} axes. Give a number, a pair, or one pair per axis.")
     return [(p[0], p[1]) for p in pairs]
@@ -360,8 +367,4 @@ def _triangle(name: str, x: Operand, k: int) -> Tensor:
     tensor = as_tensor(name, x)
     if tensor.ndim < 2:
         raise ShapeError(f"{name}: takes matrices, got {tensor.node.type!r}. Allowed: at least 2 axes.")
-    return made(Op.registry[name](k)(node_of(tensor)), tensor)
-
-
-def _sequence(value: int | Sequence[int]) -> list[int]:
-    return [value] if isinstance(value, int) else list(value)
+    return made(Op.registry[name](whole_number(name, k))(node_of(tensor)), tensor)

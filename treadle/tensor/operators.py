@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.core import BY_NAME, DType, DTypeError, ShapeError
+from treadle.core import (
+    BY_NAME,
+    DType,
+    DTypeError,
+    ShapeError,
+    flatten,
+    normalize_axis,
+    unflatten,
+    whole_numbers,
+)
 from treadle.ir import Node, Number
 
 from . import data_types, indexing, linalg, manipulation, realize, reductions
@@ -17,8 +26,10 @@ from . import elementwise as ew
 from .creation import check_device
 from .indexing import At, Key
 from .manipulation import Shape
+from .order_methods import OrderMethods
 from .promotion import Operand, scalar
 from .reductions import Axis
+from .torch_names import method_hint
 from .value import Value, realized
 
 if TYPE_CHECKING:
@@ -32,11 +43,16 @@ def _usable(x: object) -> bool:
     return isinstance(x, Value | np.ndarray) or scalar(x) is not None
 
 
-class Operators(Value):
+class Operators(OrderMethods):
     """What can be done with a tensor, or with a cell as the tensor it holds."""
 
     __slots__ = ()
     __array_priority__ = 1000  # `array + tensor` is a tensor
+
+    if not TYPE_CHECKING:  # a type checker is to go on reporting names that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{method_hint(name)}")
 
     # --- what it is ---
 
@@ -136,6 +152,13 @@ class Operators(Value):
                 raise ValueError(f"numpy: {self.dtype.name} cannot be seen as {dtype} without a copy. Leave copy out.")
             return array.astype(dtype)
         return array.copy() if copy else array
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions take tensors as arrays and return arrays."""
+        leaves, structure = flatten((args, kwargs))
+        read = _outline if function in (np.shape, np.ndim, np.size) else np.asarray
+        args, kwargs = unflatten(structure, [read(leaf) if isinstance(leaf, Operators) else leaf for leaf in leaves])
+        return function(*args, **kwargs)
 
     def __dlpack__(
         self,
@@ -498,8 +521,8 @@ class Operators(Value):
         return ew.clip(self, min, max)
 
     def masked_fill(self, mask: Operand, value: Operand) -> Tensor:
-        """Return x with `value` where the mask holds."""
-        return ew.where(mask, value, self)
+        """Return x, of its dtype, with `value` where the mask holds."""
+        return ew.where(mask, indexing.replacement("masked_fill", self.read(), value), self)
 
     # --- folding ---
 
@@ -563,11 +586,11 @@ class Operators(Value):
 
     def reshape(self, *shape: builtins.int | Shape) -> Tensor:
         """Return it under another shape; one size may be -1."""
-        return manipulation.reshape(self, _shape(shape))
+        return manipulation.reshape(self, _shape("reshape", shape))
 
     def view(self, *shape: builtins.int | Shape) -> Tensor:
         """Return it under another shape: PyTorch's name of reshape."""
-        return manipulation.reshape(self, _shape(shape))
+        return manipulation.reshape(self, _shape("view", shape))
 
     def flatten(self, start: builtins.int = 0, end: builtins.int = -1) -> Tensor:
         """Return it with the axes from `start` to `end` joined."""
@@ -575,21 +598,28 @@ class Operators(Value):
 
     def unflatten(self, axis: builtins.int, sizes: Shape) -> Tensor:
         """Return it with one axis split into several; one size may be -1."""
-        at = axis % builtins.max(self.ndim, 1)
-        known = -math.prod(sizes)
-        sizes = [self.shape[at] // known if s == -1 and known > 0 else s for s in sizes]
-        return manipulation.reshape(self, (*self.shape[:at], *sizes, *self.shape[at + 1 :]))
+        at = normalize_axis("unflatten", axis, self.ndim)
+        parts, size = whole_numbers("unflatten", sizes), self.shape[at]
+        known = math.prod(s for s in parts if s != -1)
+        if known > 0 and parts.count(-1) == 1:
+            parts = tuple(size // known if s == -1 else s for s in parts)
+        if math.prod(parts) != size or builtins.min(parts, default=0) < 0:
+            raise ShapeError(
+                f"unflatten: sizes {list(sizes)} do not multiply to {size}, the size of axis {at} of "
+                f"{self.node.type!r}. They must; one of them may be -1."
+            )
+        return manipulation.reshape(self, (*self.shape[:at], *parts, *self.shape[at + 1 :]))
 
     def permute(self, *axes: builtins.int | Shape) -> Tensor:
         """Return it with its axes in another order."""
-        return manipulation.permute_dims(self, _shape(axes))
+        return manipulation.permute_dims(self, _shape("permute", axes))
 
     def transpose(self, *axes: builtins.int | Shape) -> Tensor:
         """Return it with two axes exchanged (PyTorch); with a tuple of axes, or none, reordered or reversed (NumPy)."""
-        if len(axes) == 2 and builtins.all(isinstance(a, builtins.int) for a in axes):
-            first, second = _shape(axes)
-            return manipulation.swapaxes(self, first, second)
-        return manipulation.permute_dims(self, _shape(axes) if axes else tuple(reversed(range(self.ndim))))
+        order = _shape("transpose", axes)
+        if len(axes) == 2:
+            return manipulation.swapaxes(self, *order)
+        return manipulation.permute_dims(self, order if axes else tuple(reversed(range(self.ndim))))
 
     def swapaxes(self, axis1: builtins.int, axis2: builtins.int) -> Tensor:
         """Return it with two axes exchanged."""
@@ -605,14 +635,20 @@ class Operators(Value):
         return manipulation.expand_dims(self, axis)
 
     def expand(self, *shape: builtins.int | Shape) -> Tensor:
-        """Return it repeated along axes of size 1; -1 keeps a size."""
-        sizes = _shape(shape)
-        own = (1,) * (len(sizes) - self.ndim) + self.shape
-        return manipulation.broadcast_to(self, [o if s == -1 else s for s, o in zip(sizes, own, strict=True)])
+        """Return it repeated along axes of size 1, and along new axes in front; -1 keeps a size."""
+        sizes = _shape("expand", shape)
+        new = len(sizes) - self.ndim
+        if new < 0 or -1 in sizes[:new]:
+            raise ShapeError(
+                f"expand: {list(sizes)} does not fit {self.node.type!r}. Give a size for every axis, and for new ones "
+                "in front; -1 keeps the size of an axis that there is."
+            )
+        kept = zip(sizes[new:], self.shape, strict=True)
+        return manipulation.broadcast_to(self, (*sizes[:new], *[own if s == -1 else s for s, own in kept]))
 
     def broadcast_to(self, *shape: builtins.int | Shape) -> Tensor:
         """Return it repeated along axes of size 1, and along new axes in front."""
-        return manipulation.broadcast_to(self, _shape(shape))
+        return manipulation.broadcast_to(self, _shape("broadcast_to", shape))
 
     def split(self, sizes: builtins.int | Sequence[builtins.int], axis: builtins.int = 0) -> tuple[Tensor, ...]:
         """Return consecutive parts along an axis: all of one size, or of the sizes given."""
@@ -649,16 +685,19 @@ class Namespace:
     module: Any = None
 
 
+def _outline(x: Operators) -> Array:
+    """Return an array of the tensor's shape and dtype, without its numbers."""
+    return np.broadcast_to(np.empty((), x.dtype.numpy), x.shape)
+
+
 def _python(array: Array) -> Array:
     """Return an array whose elements have Python numbers: bfloat16 comes from outside NumPy."""
     return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.name == "bfloat16" else array
 
 
-def _shape(sizes: tuple[int | Shape, ...]) -> tuple[int, ...]:
+def _shape(what: str, sizes: tuple[int | Shape, ...]) -> tuple[int, ...]:
     """Return sizes given one by one or as one sequence."""
-    if len(sizes) == 1 and not isinstance(sizes[0], int):
-        return tuple(sizes[0])
-    return tuple(s for s in sizes if isinstance(s, int))
+    return whole_numbers(what, sizes[0] if len(sizes) == 1 else sizes)
 
 
 def _key_text(key: Key) -> str:

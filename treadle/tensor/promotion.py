@@ -96,6 +96,21 @@ def _fits(what: str, x: int, dtype: DType) -> DType:
     return dtype
 
 
+def held(what: str, number: Number, dtype: DType) -> Number:
+    """Return the number, which is to become an element; DTypeError where it is none that an integer dtype holds."""
+    if dtype.is_integer:
+        if isinstance(number, float):
+            raise DTypeError(
+                f"{what}: {number} is a float, dtype {dtype.name} holds integers. Give an integer or a float dtype."
+            )
+        low, high = integer_range(dtype)
+        if not low <= number <= high:
+            raise DTypeError(
+                f"{what}: {number} does not fit {dtype.name}, which holds {low} to {high}. Use a wider dtype."
+            )
+    return number
+
+
 def integer_range(dtype: DType) -> tuple[int, int]:
     """Return the smallest and largest value of an integer dtype."""
     if dtype.kind == "uint":

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from treadle import ops
-from treadle.core import DTypeError, ShapeError, Type, as_dtype, float32, int64, uint32
+from treadle.core import DTypeError, ShapeError, Type, as_dtype, float32, int64, uint32, whole_numbers
 from treadle.ir import Node
 
 from .cell import Cell
 from .creation import of_array
 from .indexing import take
-from .manipulation import Shape, whole_shape
+from .manipulation import Shape
 from .promotion import Operand, as_tensor
 from .trace import state
 from .value import Value, expect, made, node_of
@@ -118,7 +118,7 @@ def uniform(
 ) -> Tensor:
     """Return numbers evenly distributed over [low, high)."""
     source = _source(key, generator)
-    return _drawn(ops.uniform(node_of(source), whole_shape("uniform", shape), as_dtype(dtype), low, high), source)
+    return _drawn(ops.uniform(node_of(source), whole_numbers("uniform", shape), as_dtype(dtype), low, high), source)
 
 
 def normal(
@@ -132,7 +132,7 @@ def normal(
 ) -> Tensor:
     """Return normally distributed numbers."""
     source = _source(key, generator)
-    node = ops.normal(node_of(source), whole_shape("normal", shape), as_dtype(dtype))
+    node = ops.normal(node_of(source), whole_numbers("normal", shape), as_dtype(dtype))
     node = node if std == 1.0 else node * std
     return _drawn(node if mean == 0.0 else node + mean, source)
 
@@ -163,7 +163,7 @@ def integers(
     """Return whole numbers in [low, high), or in [0, low) when `high` is None."""
     first, last = (0, low) if high is None else (low, high)
     source = _source(key, generator)
-    return _drawn(ops.integers(node_of(source), whole_shape("integers", shape), first, last, as_dtype(dtype)), source)
+    return _drawn(ops.integers(node_of(source), whole_numbers("integers", shape), first, last, as_dtype(dtype)), source)
 
 
 def randint(
@@ -188,7 +188,7 @@ def bits(
 ) -> Tensor:
     """Return random bits in an unsigned dtype."""
     source = _source(key, generator)
-    return _drawn(ops.bits(node_of(source), whole_shape("bits", shape), as_dtype(dtype)), source)
+    return _drawn(ops.bits(node_of(source), whole_numbers("bits", shape), as_dtype(dtype)), source)
 
 
 def bernoulli(
@@ -202,9 +202,9 @@ def bernoulli(
     source = _source(key, generator)
     if isinstance(p, Value):
         chance = as_tensor("bernoulli", p)
-        sizes = chance.shape if shape is None else whole_shape("bernoulli", shape)
+        sizes = chance.shape if shape is None else whole_numbers("bernoulli", shape)
         return _drawn(ops.bernoulli(node_of(source), sizes, node_of(chance)), source, chance)
-    sizes = () if shape is None else whole_shape("bernoulli", shape)
+    sizes = () if shape is None else whole_numbers("bernoulli", shape)
     return _drawn(ops.bernoulli(node_of(source), sizes, float(p)), source)
 
 

@@ -16,7 +16,6 @@ FUNCTIONS = {
     "long": "td.int64",
     "mm": "td.matmul",
     "bmm": "td.matmul",
-    "gather": "td.take_along_axis",
     "clamp": "td.clip",
     "transpose": "td.swapaxes",
     "permute": "td.permute_dims",
@@ -39,17 +38,61 @@ METHODS = {
     "bmm": "x @ y",
     "dot": "x @ y",
     "type": ".astype(dtype)",
-    "gather": "td.take_along_axis(x, index, axis=...)",
     "repeat": "td.tile(x, repeats)",
     "cuda": "not needed: everything is on the CPU",
     "data": ".value of a parameter, .detach() of a tensor",
     "norm": "(x * x).sum() ** 0.5",
+    "ne": "x != y",
+    "lt": "x < y",
+    "gt": "x > y",
+    "le": "x <= y",
+    "ge": "x >= y",
+    "outer": "x[:, None] * y",
+    "where": "td.where(condition, x, y)",
+    "expand_as": ".broadcast_to(y.shape)",
+    "view_as": ".reshape(y.shape)",
+    "type_as": ".astype(y.dtype)",
+    "new_zeros": "td.zeros(shape, dtype=x.dtype)",
+    "new_ones": "td.ones(shape, dtype=x.dtype)",
+    "unbind": "tuple(x)",
+    "movedim": "td.moveaxis(x, from, to)",
+    "narrow": "x[start:start + length]",
+    "nelement": ".numel()",
+    "element_size": ".itemsize",
+    "stride": "not needed: tensors have no strides",
+    "is_contiguous": "not needed: tensors have no strides",
+    "register_hook": "td.vjp, or .grad after backward()",
+    "retain_grad": "td.vjp, or td.grad of a function of that tensor",
+    "grad_fn": "td.grad of a function; .requires_grad says whether there is a gradient",
 }
 
 
 def function_hint(name: str) -> str:
     """Return what to say after 'has no attribute `name`' of the module."""
     return f". PyTorch's {name} is here: {FUNCTIONS[name]}" if name in FUNCTIONS else ""
+
+
+MODULES = {
+    "cuda": "not needed: everything is on the CPU",
+    "cpu": "not needed: everything is on the CPU",
+    "half": ".to(td.float16)",
+    "float": ".to(td.float32)",
+    "double": ".to(td.float64)",
+    "bfloat16": ".to(td.bfloat16)",
+    "type": ".to(dtype)",
+    "register_parameter": "setattr(module, name, nn.Parameter(value))",
+    "add_module": "setattr(module, name, other)",
+    "register_module": "setattr(module, name, other)",
+    "get_submodule": "dict(module.named_modules())[path]",
+    "get_parameter": "dict(module.named_parameters())[path]",
+    "register_forward_pre_hook": "a forward() that changes its arguments first",
+    "register_full_backward_hook": "td.vjp, or .grad after backward()",
+}
+
+
+def module_hint(name: str) -> str:
+    """Return what to say after 'has no attribute `name`' of a module."""
+    return f". PyTorch's {name} is here: {MODULES[name]}" if name in MODULES else ""
 
 
 def method_hint(name: str) -> str:

@@ -16,8 +16,10 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)  # the rename itself is on the disk only when the folder is
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # the name the user knows
         raise
 
 

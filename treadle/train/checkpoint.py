@@ -73,7 +73,7 @@ def load(path: Path) -> Checkpoint:
     if facts.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint: {path} is a safetensors file but no checkpoint of a run (format {facts.get('format')!r}, "
-            f"not {FORMAT!r}).Load its tensors with model.load_state_dict(nn.load(path))."
+            f"not {FORMAT!r}). Load its tensors with model.load_state_dict(nn.load(path))."
         )
     groups: dict[str, dict[str, np.ndarray[Any, Any]]] = {group: {} for group in json.loads(facts["groups"])}
     for name, array in arrays.items():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core import CheckpointError, ConfigError, MemoryLimitError
+from treadle.core import CheckpointError, ConfigError, DataError, MemoryLimitError
 from treadle.data import ByteVocabulary, CharVocabulary, Corpus, Vocabulary, Windows, read_text, vocabulary_from
 from treadle.nn import GPT, GPTConfig, generate
 from treadle.optim import AdamW, Schedule, cosine, warmup
@@ -61,10 +61,16 @@ def resume(
     config = TrainConfig.of(run.read_config())
     if steps is not None:
         config = config.replace(steps=steps)
-        run.write_config(config.to_dict())
     made = _assemble(config, read_text(config.text), run, progress)
     if run.checkpoint.exists():
         made.trainer.resume()
+    if steps is not None:
+        if steps < max(made.trainer.step, 1):
+            raise ConfigError(
+                f"resume: steps is {steps}, but {made.trainer.step} are done. It is how many to train for in all. "
+                f"Allowed: {max(made.trainer.step, 1)} or more."
+            )
+        run.write_config(config.to_dict())
     if truncate:
         run.truncate(made.trainer.step if run.checkpoint.exists() else -1)
     return made
@@ -140,9 +146,9 @@ def _assemble(config: TrainConfig, corpus: Corpus, run: Run, progress: Progress 
         model,
         model.loss,
         optimizer,
-        _windows(train, config, seed=config.seed),
+        _windows("training", train, config, seed=config.seed),
         # Other windows than those of the training seed would pick from a text of the same length.
-        _windows(validation, config, seed=config.seed + 1),
+        _windows("validation", validation, config, seed=config.seed + 1),
         plan=plan_of(config),
         run=run,
         facts=facts,
@@ -184,5 +190,11 @@ def schedule_of(config: TrainConfig, steps: int) -> Schedule:
     return warmup(config.warmup, cosine(config.lr, config.lr * config.min_lr, max(steps - config.warmup, 1)))
 
 
-def _windows(tokens: np.ndarray[Any, Any], config: TrainConfig, *, seed: int) -> Windows:
+def _windows(part: str, tokens: np.ndarray[Any, Any], config: TrainConfig, *, seed: int) -> Windows:
+    if len(tokens) <= config.context:
+        share = config.validation if part == "validation" else 1 - config.validation
+        raise DataError(
+            f"train: the {part} part, {share:.0%} of the text, has {len(tokens)} tokens; a context of {config.context} "
+            f"needs at least {config.context + 1}. Use a longer text or a shorter context."
+        )
     return Windows(tokens, config.context, config.batch, seed)

@@ -40,7 +40,8 @@ class Progress:
         self._shown = 0.0
 
     def __enter__(self) -> Progress:
-        if self.console.is_terminal:
+        # A dumb terminal cannot move the cursor: it gets lines, like a file.
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
         return self

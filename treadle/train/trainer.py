@@ -204,7 +204,7 @@ class Trainer:
                     break
                 if time.monotonic() - self._saved_at >= self.plan.checkpoint_seconds:
                     self.save()
-            if not interrupt:
+            if not interrupt and not self._was_measured():
                 self._measured(status)
             self.save()
         self.run.close()
@@ -228,6 +228,10 @@ class Trainer:
         """Whether the validation loss is measured after this many steps."""
         n, count = self.steps, self.plan.evaluations
         return step * count // n > (step - 1) * count // n
+
+    def _was_measured(self) -> bool:
+        """Whether the loss of this very step is known: that of a finished run which is resumed."""
+        return any(record["step"] == self.step and "val_loss" in record for record in self.run.records())
 
     def _measured(self, status: Status) -> None:
         self.validation = status.validation = self.evaluate()

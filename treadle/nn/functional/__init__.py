@@ -1,6 +1,20 @@
 """The functions behind the layers, with PyTorch's names and argument order: one file per family."""
 
-from .activation import gelu, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
+from .activation import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    logsigmoid,
+    mish,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    tanh,
+    tanhshrink,
+)
 from .attention import (
     alibi_bias,
     alibi_slopes,
@@ -9,36 +23,122 @@ from .attention import (
     local_mask,
     scaled_dot_product_attention,
 )
+from .binary import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    multilabel_soft_margin_loss,
+    sigmoid_focal_loss,
+    soft_margin_loss,
+)
 from .classification import cross_entropy, nll_loss
+from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ctc import ctc_loss
+from .distribution import gaussian_nll_loss, kl_div, poisson_nll_loss
 from .dropout import dropout
 from .linear import embedding, linear, one_hot
+from .margin import hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_margin_loss
 from .norm import layer_norm
 from .positions import rotary_embedding, sinusoidal_positions
-from .regression import mse_loss
+from .probabilities import gumbel_softmax, log_softmax, softmax, softmin
+from .rectifier import (
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    prelu,
+    relu,
+    relu6,
+    rrelu,
+    softshrink,
+    threshold,
+)
+from .regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .rnn import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
+from .similarity import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    info_nce,
+    pairwise_distance,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 
 __all__ = [
     "alibi_bias",
     "alibi_slopes",
     "attention_weights",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "causal_mask",
+    "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
+    "elu",
     "embedding",
+    "gaussian_nll_loss",
     "gelu",
+    "glu",
+    "gru_cell",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "info_nce",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "local_mask",
     "log_softmax",
+    "logsigmoid",
+    "lstm_cell",
+    "margin_ranking_loss",
+    "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "one_hot",
+    "pairwise_distance",
+    "poisson_nll_loss",
+    "prelu",
     "relu",
+    "relu6",
+    "rnn_relu_cell",
+    "rnn_tanh_cell",
     "rotary_embedding",
+    "rrelu",
     "scaled_dot_product_attention",
+    "selu",
     "sigmoid",
+    "sigmoid_focal_loss",
     "silu",
     "sinusoidal_positions",
+    "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
+    "softmin",
     "softplus",
+    "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]

@@ -16,8 +16,8 @@ from treadle.tensor.manipulation import broadcast_to
 from treadle.tensor.promotion import Operand, as_tensor, meet
 from treadle.tensor.random import Generator
 
-from .activation import softmax
 from .dropout import dropout
+from .probabilities import softmax
 
 
 def scaled_dot_product_attention(

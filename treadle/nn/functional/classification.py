@@ -12,15 +12,16 @@ from treadle.tensor.elementwise import where
 from treadle.tensor.indexing import take
 from treadle.tensor.promotion import Operand, as_tensor
 
-from .reduce import check_reduction, reduced
+from .reduce import chosen, reduced
 
 
 def cross_entropy(
     input: Operand,
     target: Operand,
     weight: Operand | None = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -33,12 +34,14 @@ def cross_entropy(
         target: class numbers [N], [N, d1, ...] or a scalar; or, of the input's shape and of floats, the probability of
             every class.
         weight: [C], what an example of each class counts; the mean divides by the sum of what was counted.
+        size_average: older than `reduction`: whether to average; see `reduce`.
         ignore_index: targets of this value count for nothing.
+        reduce: older than `reduction`: whether to reduce at all. Either of the two counts instead of it when given.
         reduction: "mean", "sum", or "none" for one loss per target.
         label_smoothing: share of the target spread evenly over all classes, 0 to 1.
     """
     what = "cross_entropy"
-    check_reduction(what, reduction)
+    reduction = chosen(what, reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise ConfigError(f"{what}: label_smoothing is {label_smoothing}. Allowed: 0 to 1.")
     logits, classes = as_tensor(what, input), as_tensor(what, target)
@@ -73,19 +76,20 @@ def nll_loss(
     input: Operand,
     target: Operand,
     weight: Operand | None = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """Return -input[target] for log probabilities; shapes and arguments are those of `cross_entropy`."""
     what = "nll_loss"
-    check_reduction(what, reduction)
+    reduction = chosen(what, reduction, size_average, reduce)
     rows, targets, shape = _classified(what, as_tensor(what, input), as_tensor(what, target))
     targets, kept = _kept(targets, ignore_index)
     factor = _factor(what, weight, rows.shape[-1])
     index = targets.reshape((targets.shape[0], 1))
-    chosen = made(Op.registry["take_along_axis"](1)(node_of(rows), node_of(index)), rows, index)
-    losses = -chosen.reshape(targets.shape)
+    picked = made(Op.registry["take_along_axis"](1)(node_of(rows), node_of(index)), rows, index)
+    losses = -picked.reshape(targets.shape)
     counts = None if factor is None else take(factor, targets, axis=0)
     return _averaged(losses if counts is None else losses * counts, counts, kept, reduction, shape)
 
