@@ -343,6 +343,21 @@ CASES: Sequence[Case] = (
 ELSEWHERE = {
     "fused": "made by the fusion pass from other ops; tests/passes",
     "attention_grad": "takes results of attention; tests/ops/test_attention.py",
+    "cholesky": "runs in Python; tests/tensor/test_factorizations.py",
+    "cofactor": "runs in Python; tests/tensor/test_factorizations.py",
+    "det": "runs in Python; tests/tensor/test_factorizations.py",
+    "eigh": "runs in Python; tests/tensor/test_factorizations.py",
+    "eigvalsh": "runs in Python; tests/tensor/test_factorizations.py",
+    "inv": "runs in Python; tests/tensor/test_factorizations.py",
+    "lstsq": "runs in Python; tests/tensor/test_factorizations.py",
+    "matrix_exp": "runs in Python; tests/tensor/test_factorizations.py",
+    "pinv": "runs in Python; tests/tensor/test_factorizations.py",
+    "qr": "runs in Python; tests/tensor/test_factorizations.py",
+    "slogdet": "runs in Python; tests/tensor/test_factorizations.py",
+    "solve": "runs in Python; tests/tensor/test_factorizations.py",
+    "solve_triangular": "runs in Python; tests/tensor/test_factorizations.py",
+    "svd": "runs in Python; tests/tensor/test_factorizations.py",
+    "svdvals": "runs in Python; tests/tensor/test_factorizations.py",
 }
 
 SPECIALS = {

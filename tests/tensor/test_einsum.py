@@ -199,7 +199,7 @@ def test_a_contraction_is_one_product() -> None:
 
 def test_many_operands_meet_in_a_good_order() -> None:
     a, b, c = td.ones((100, 2)), td.ones((2, 100)), td.ones((100, 3))
-    assert sorted(products(td.einsum("ab,bc,cd->ad", a, b, c))) == [(2, 3), (100, 3)]
+    assert sorted(sorted(p) for p in products(td.einsum("ab,bc,cd->ad", a, b, c))) == [[2, 3], [3, 100]]
 
 
 def test_random_equations() -> None:

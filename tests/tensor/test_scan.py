@@ -214,7 +214,9 @@ def test_a_gradient_inside_a_turn() -> None:
     def turn(c: Any, v: Any) -> Any:
         return c - 0.1 * td.grad(lambda c: td.sum((c * v - 1.0) ** 2))(c), None
 
-    close(td.scan(turn, td.ones((3,)), x)[0], python_loop(lambda c, v: (turn(c, v)[0], c), td.ones((3,)), x, 5, False)[0])
+    close(
+        td.scan(turn, td.ones((3,)), x)[0], python_loop(lambda c, v: (turn(c, v)[0], c), td.ones((3,)), x, 5, False)[0]
+    )
 
 
 def test_detached_values_and_no_grad_pass_nothing_back() -> None:

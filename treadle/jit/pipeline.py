@@ -13,8 +13,9 @@ from treadle.passes.orient import ORIENT
 from treadle.passes.scan import LOOPS
 from treadle.passes.simplify import SIMPLIFY
 from treadle.passes.split import SPLIT
+from treadle.passes.taps import TAPS
 
-PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, SIMPLIFY, ORIENT, SPLIT)
+PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, TAPS, SIMPLIFY, ORIENT, SPLIT)
 
 
 @dataclass(frozen=True)

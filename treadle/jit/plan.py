@@ -33,7 +33,7 @@ from .pipeline import Stage, simplified
 from .samples import Origin, sample_inputs
 from .stages import Stages, stages_of
 from .timings import Timings
-from .turns import Call, Where, calls_of, step_of
+from .turns import Call, Places, Where, calls_of, step_of
 
 Array = np.ndarray[Any, Any]
 
@@ -141,7 +141,7 @@ class Plan:
         self.arena: Arena = layout.arena
         self.block: dict[Node, str] = layout.block
         places = [
-            (
+            Places(
                 tuple([self._where(v) for v in s.reads]),
                 tuple([self._where(v) for v in s.makes]),
                 Where("arena", 0, layout.arena.offsets[layout.room[s]]) if s in layout.room else None,

@@ -178,6 +178,7 @@ def _place(turns: Turns, results: dict[int, int], target: Target) -> None:
     steps = [*turns.steps, *copies]
     link(steps)
     lasting: list[Block] = []
+    homes: dict[Node, list[str]] = {}
     for k, value in enumerate(turns.new):
         if value in turns.stacks or value in turns.carried:
             continue
@@ -187,44 +188,47 @@ def _place(turns: Turns, results: dict[int, int], target: Target) -> None:
         number = 1 if in_place else 2
         own = [f"carry{k}.{n}" for n in range(number - (value in final))]
         lasting += [Block(name, value.type.nbytes, 0, max(len(steps) - 1, 0)) for name in own]
-        places: list[Spot | str] = [*([("make", final[value], 0)] if value in final else []), *own]
-        turns.carried[value] = tuple(places)  # pyright: ignore[reportArgumentType]
+        homes[value] = own
+        turns.carried[value] = (("make", final[value], 0),) if value in final else ()
     kept = {*turns.stacks, *turns.carried, *op.body.inputs}
     turns.steps = ordered(steps, kept)
     turns.layout = layout = lay_out(turns.steps, kept, lasting)
-    for value, places in turns.carried.items():
-        turns.carried[value] = tuple(
-            ("room", 0, layout.arena.offsets[place]) if isinstance(place, str) else place for place in places
-        )
+    for value, names in homes.items():
+        turns.carried[value] += tuple([("room", 0, layout.arena.offsets[name]) for name in names])
 
 
-def calls_of(
-    steps: Sequence[Step], places: Sequence[tuple[tuple[Where, ...], tuple[Where, ...], Where | None]]
-) -> Iterator[Call]:
-    """Yield every kernel call of steps in order; `places` has of each its operands, its results and its room."""
-    for step, (reads, makes, room) in zip(steps, places, strict=True):
+@dataclass(frozen=True)
+class Places:
+    """Where a step's operands and results are, and what lives within the turns of a loop."""
+
+    reads: tuple[Where, ...]
+    makes: tuple[Where, ...]
+    room: Where | None = None
+
+    def of(self, spot: Spot) -> Where:
+        """Return the place of a spot of the loop that is the step."""
+        kind, number, start = spot
+        if kind == "room":
+            assert self.room is not None
+            return self.room.at(start)
+        return (self.reads if kind == "read" else self.makes)[number].at(start)
+
+
+def calls_of(steps: Sequence[Step], places: Sequence[Places]) -> Iterator[Call]:
+    """Yield every kernel call of steps in order; `places` has where each is."""
+    for step, own in zip(steps, places, strict=True):
         turns = step.turns
         if turns is None:
-            yield Call(step, reads, makes)
+            yield Call(step, own.reads, own.makes)
             continue
         assert turns.layout is not None
-
-        def where(spot: Spot, own: tuple[tuple[Where, ...], tuple[Where, ...], Where | None]) -> Where:
-            kind, number, start = spot
-            if kind == "room":
-                assert own[2] is not None
-                return own[2].at(start)
-            return own[kind == "make"][number].at(start)
-
-        own = reads, makes, room
+        offsets, rooms = turns.arena.offsets, turns.layout.room
         for turn in range(turns.op.length):
             inner = [
-                (
-                    tuple([where(turns.spot(v, turn), own) for v in s.reads]),
-                    tuple([where(turns.spot(v, turn), own) for v in s.makes]),
-                    where(("room", 0, turns.arena.offsets[turns.layout.room[s]]), own)
-                    if s in turns.layout.room
-                    else None,
+                Places(
+                    tuple([own.of(turns.spot(v, turn)) for v in s.reads]),
+                    tuple([own.of(turns.spot(v, turn)) for v in s.makes]),
+                    own.of(("room", 0, offsets[rooms[s]])) if s in rooms else None,
                 )
                 for s in turns.steps
             ]

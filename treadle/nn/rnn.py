@@ -363,7 +363,7 @@ class LSTMCell(RNNCellBase):
 
 
 def _pair(what: str, hx: Any) -> tuple[Operand, Operand]:
-    if not isinstance(hx, tuple | list) or len(cast(Any, hx)) != 2:
+    if not isinstance(hx, tuple | list) or len(cast(tuple[Any, ...], hx)) != 2:
         raise ShapeError(f"{what}: the state is {type(hx).__name__}. It must be a pair: hidden state, cell state.")
     first, second = cast(Any, hx)
     return first, second

@@ -207,7 +207,6 @@ class ConvWeightGrad(ConvOp):
     """
 
     name = "conv_weight_grad"
-    kernel = "conv_weight"
     taps: tuple[int, ...] = ()
 
     @property

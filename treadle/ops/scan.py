@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -76,8 +76,7 @@ class Scan(TensorOp):
 
     def vjp(self, ct: Any, out: Node, *args: Node) -> Sequence[Node | None]:
         """Return the loop backwards over the gradient of the body; `autodiff.scan` makes it."""
-        cts: tuple[Node | None, ...] = ct if isinstance(ct, tuple) else (ct,)
-        return Hooks.gradient(self, cts, args)
+        return Hooks.gradient(self, cast(Any, ct) if isinstance(ct, tuple) else (ct,), args)
 
     def checks(self, *args: Node) -> list[Check]:
         """Return the index checks of all turns: a loop of their own that stacks them."""

@@ -28,8 +28,11 @@ class Group:
         self._schedule = lr if callable(lr) else None
         self._known = 0.0  # the rate as the user wrote it; the cell holds it rounded to float32
         self._rate = Cell(zeros((), dtype=float32))
+        self.shared: dict[str, Cell] = {}  # state that is a number, the same for all parameters
+        self.varying: dict[str, Cell] = {}  # settings that change from step to step, see `vary`
         if not callable(lr):
             self.lr = lr
+        self.initial_lr: float | None = None  # what learning-rate schedulers start from, set by the first of them
 
     @property
     def lr(self) -> Any:
@@ -55,25 +58,56 @@ class Group:
             return self._rate.read()
         return asarray(self._schedule(self.count.read().astype(float32))).astype(float32)
 
-    def cells(self) -> tuple[Cell, Cell]:
-        """Return the step counter and the rate."""
-        return self.count, self._rate
+    def cells(self) -> Iterator[tuple[str, Cell]]:
+        """Yield the step counter, the rate, the numbers all parameters share and varying settings, by name."""
+        yield "count", self.count
+        yield "lr", self._rate
+        yield from self.shared.items()
+        yield from self.varying.items()
+
+    def vary(self, name: str, value: float) -> None:
+        """Set a setting that is to change often: momentum, or the first beta. It becomes a cell, as the rate is.
+
+        A compiled step then reads it, and does not depend on its value.
+        """
+        held = self.options[name]
+        self.options[name] = (float(value), *held[1:]) if isinstance(held, tuple) else float(value)
+        if name not in self.varying:
+            self.varying[name] = Cell(zeros((), dtype=float32))
+        self.varying[name].value = asarray(float(value), dtype=float32)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The parts of varying settings that do not vary."""
+        rest = {name: self.options[name] for name in self.varying}
+        return {name: value[1:] if isinstance(value, tuple) else () for name, value in rest.items()}
 
     def __getattr__(self, name: str) -> Any:
         options = self.__dict__.get("options", {})
         if name not in options:
             raise AttributeError(f"Group: there is no setting {name!r}. Allowed: lr, {', '.join(options)}.")
         value = options[name]
-        if state.trace is not None:
-            state.trace.guard(self, name, value)
+        if state.trace is None:
+            return value
+        if name in self.varying:
+            state.trace.guard(self, "fixed", self.fixed)
+            now = self.varying[name].read()
+            return (now, *value[1:]) if isinstance(value, tuple) else now
+        state.trace.guard(self, name, value)
         return value
 
     def __getitem__(self, name: str) -> Any:
         return self.params if name == "params" else getattr(self, name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in ("params", "lr") or name in self.options
+
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "lr":
             self.lr = value
+        elif name in self.varying:
+            self.vary(name, value[0] if isinstance(value, tuple) else value)
+            self.options[name] = value
         elif name in self.options:
             self.options[name] = value
         else:
@@ -88,6 +122,7 @@ class Optimizer:
     """Base of optimisers. A subclass says which state a parameter has and how one step changes it."""
 
     slots: tuple[str, ...] = ()  # names of the state tensors, each of the parameter's shape
+    shared: tuple[str, ...] = ()  # names of numbers that all parameters of a group share
 
     def __init__(self, params: Params, lr: Rate, options: Mapping[str, Any]) -> None:
         if not hasattr(params, "__iter__"):
@@ -104,8 +139,14 @@ class Optimizer:
             records = [{"params": given}]
         self.param_groups: list[Group] = []
         self.state: dict[int, dict[str, Cell]] = {}
+        self.defaults: dict[str, Any] = {"lr": lr, **options}
         for record in records:
-            self._add(dict(record), lr, options)
+            self.add_param_group(record)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Add parameters, under "params", with settings of their own; those not given are the optimiser's."""
+        options = {name: value for name, value in self.defaults.items() if name != "lr"}
+        self._add(dict(param_group), self.defaults["lr"], options)
 
     def _add(self, record: dict[str, Any], lr: Rate, options: Mapping[str, Any]) -> None:
         name = type(self).__name__
@@ -120,15 +161,28 @@ class Optimizer:
                 raise ConfigError(
                     f"{name}: a parameter of shape {list(parameter.shape)} is given twice. Give each once."
                 )
-            wide = _state_dtype(parameter.dtype)
-            self.state[id(parameter)] = {
-                slot: Cell(zeros(parameter.shape, dtype=wide)) for slot in self._slots(record, options)
-            }
         rate = record.pop("lr", lr)
-        self.param_groups.append(Group(params, rate, {**options, **record}))
+        group = Group(params, rate, {**options, **record})
+        for parameter in params:
+            self.state[id(parameter)] = {slot: Cell(value) for slot, value in self.first(group, parameter).items()}
+        group.shared = {name: Cell(value) for name, value in self.first_shared(group).items()}
+        self.param_groups.append(group)
 
-    def _slots(self, record: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return which state a group's parameters need."""
+    def first(self, group: Group, parameter: Cell) -> State:
+        """Return the state of a parameter before the first step: zeros of its shape, in at least 32 bits."""
+        wide = state_dtype(parameter.dtype)
+        return {slot: zeros(parameter.shape, dtype=wide) for slot in self.slots_of(group.options)}
+
+    def first_shared(self, group: Group) -> State:
+        """Return the numbers a group's parameters share before the first step, float32 scalars."""
+        return {name: zeros((), dtype=float32) for name in self.shared}
+
+    def next_shared(self, group: Group, lr: Tensor, count: Tensor, shared: State) -> State:
+        """Return the numbers a group's parameters share after the step `count`; updates see them as they were."""
+        return shared
+
+    def slots_of(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return which state the parameters of a group with these settings need."""
         return self.slots
 
     def parameters(self) -> Iterator[Cell]:
@@ -140,7 +194,7 @@ class Optimizer:
         """Yield everything that must be saved to go on from here, by a name that says whose it is."""
         number = 0
         for i, group in enumerate(self.param_groups):
-            for name, cell in zip(("count", "lr"), group.cells(), strict=True):
+            for name, cell in group.cells():
                 yield f"group.{i}.{name}", cell
             for parameter in group.params:
                 for name, cell in self.state[id(parameter)].items():
@@ -159,26 +213,46 @@ class Optimizer:
         """Return the new state and what is added to the parameter; `count` is 1 in the first step."""
         raise NotImplementedError(f"{type(self).__name__}.update is not defined.")
 
-    def step(self) -> None:
-        """Change every parameter that has a gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient.
+
+        A closure, as PyTorch knows it, computes gradients and returns the loss; it is called first, and its result is
+        returned.
+        """
+        if closure is None:
+            self._step()
+            return None
+        with set_grad_enabled(True):
+            loss = closure()
+        self._step()
+        return loss
+
+    def _step(self) -> None:
         with set_grad_enabled(False):
             for group in self.param_groups:
                 ready = [(p, g) for p in group.params if (g := p.grad) is not None]
                 if not ready:
                     continue
                 lr, count = group.rate(), group.count.read() + 1
+                shared = {name: cell.read() for name, cell in group.shared.items()}
                 for parameter, grad in ready:
                     cells = self.state[id(parameter)]
-                    held = {name: cell.read() for name, cell in cells.items()}
                     value = parameter.read()
                     # 16-bit parameters are changed in float32, so that small steps are rounded once, at the end.
-                    wide = _state_dtype(value.dtype)
+                    wide = state_dtype(value.dtype)
+                    held = {name: cell.read() for name, cell in cells.items()}
+                    held |= {name: number.astype(wide) for name, number in shared.items()}
+                    grad = grad.astype(wide)
+                    if "maximize" in group and group.maximize:
+                        grad = -grad
                     held, change = self.update(
-                        group, lr.astype(wide), count.astype(wide), value.astype(wide), grad.astype(wide), held
+                        group, lr.astype(wide), count.astype(wide), value.astype(wide), grad, held
                     )
                     parameter.value = (value.astype(wide) + change).astype(value.dtype)
                     for name, cell in cells.items():
                         cell.value = held[name]
+                for name, number in self.next_shared(group, lr, count.astype(float32), shared).items():
+                    group.shared[name].value = number
                 group.count.value = count
 
     # --- copying and pickling: state is found by the parameter's id, which a copy does not share
@@ -200,9 +274,10 @@ class Optimizer:
         for group in self.param_groups:
             numbers = list(range(number, number + len(group.params)))
             number += len(group.params)
-            groups.append({"lr": group.lr, **group.options, "params": numbers})
+            start = {} if group.initial_lr is None else {"initial_lr": group.initial_lr}
+            groups.append({"lr": group.lr, **start, **group.options, "params": numbers})
             for i, parameter in zip(numbers, group.params, strict=True):
-                cells = self.state[id(parameter)]
+                cells = {**self.state[id(parameter)], **group.shared}
                 states[i] = {"step": group.count.value, **{name: cell.value for name, cell in cells.items()}}
         return {"state": states, "param_groups": groups}
 
@@ -238,9 +313,14 @@ class Optimizer:
             group.count.value = asarray(int(max(map(float, steps), default=0)), dtype=int64)
             for option in group.options:
                 if option in saved:
-                    group.options[option] = saved[option]
+                    group[option] = saved[option]
             if "lr" in saved:
                 group.lr = saved["lr"]
+            group.initial_lr = saved.get("initial_lr", group.initial_lr)
+            for name, cell in group.shared.items():
+                held = next((h for n in saved["params"] if name in (h := state_dict["state"].get(n, {}))), {})
+                if name in held:
+                    cell.value = asarray(held[name]).reshape(()).astype(float32)
         for cell, value in plan:
             cell.value = value.astype(cell.dtype)
 
@@ -248,6 +328,11 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(map(repr, self.param_groups))})"
 
 
-def _state_dtype(dtype: DType) -> DType:
+def decayed(group: Group, param: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient with the setting weight_decay times the parameter added."""
+    return grad + param * group.weight_decay if group.weight_decay else grad
+
+
+def state_dtype(dtype: DType) -> DType:
     """Return the dtype of the state: sums of many small numbers do not fit 16 bits."""
     return float32 if dtype.bits < 32 else dtype

@@ -9,7 +9,8 @@ from treadle.core import ConfigError
 from treadle.tensor import Tensor
 from treadle.tensor.elementwise import where
 
-from .optimizer import Group, Optimizer, Params, Rate, State
+from .optimizer import Group, Optimizer, Params, Rate, State, decayed
+from .settings import at_least_zero, check_implementation
 
 
 class SGDState(NamedTuple):
@@ -24,7 +25,7 @@ def sgd(
     *,
     lr: Tensor,
     count: Tensor,
-    momentum: float = 0.0,
+    momentum: float | Tensor = 0.0,
     dampening: float = 0.0,
     nesterov: bool = False,
 ) -> tuple[SGDState, Tensor]:
@@ -42,7 +43,7 @@ def sgd(
 
 
 class SGD(Optimizer):
-    """p += -lr v, v = momentum v + g; `weight_decay` adds its multiple of p to g."""
+    """p += -lr v, v = momentum v + g; `weight_decay` adds its multiple of p to g, `maximize` goes up the gradient."""
 
     def __init__(
         self,
@@ -52,29 +53,30 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,  # PyTorch's signature
+        *,
+        maximize: bool = False,
+        **implementation: bool | None,
     ) -> None:
-        for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ConfigError(f"SGD: {name} is {value}. It must be at least 0.")
+        check_implementation("SGD", implementation)
+        at_least_zero("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ConfigError(
                 f"SGD: nesterov needs momentum above 0 and no dampening; they are {momentum} and {dampening}."
             )
         options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, lr, options)
+        super().__init__(params, lr, {**options, "maximize": maximize})
 
-    def _slots(self, record: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("momentum_buffer",) if {**options, **record}["momentum"] else ()
+    def slots_of(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the velocity, or nothing without momentum."""
+        return ("momentum_buffer",) if options["momentum"] else ()
 
     def update(
         self, group: Group, lr: Tensor, count: Tensor, param: Tensor, grad: Tensor, held: State
     ) -> tuple[State, Tensor]:
         """Apply `sgd` to the gradient with decay."""
-        if group.weight_decay:
-            grad = grad + param * group.weight_decay
         new, change = sgd(
             SGDState(held.get("momentum_buffer")),
-            grad,
+            decayed(group, param, grad),
             lr=lr,
             count=count,
             momentum=group.momentum,

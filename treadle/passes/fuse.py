@@ -93,8 +93,6 @@ def fuse(graph: Graph) -> Fusion:
 def is_heavy(node: Node) -> bool:
     """Whether a node has a code generator of its own."""
     kernel = getattr(node.op, "kernel", "loop")
-    if kernel == "conv_weight":
-        return False
     return node.dtype.is_float if kernel in FLOAT_KERNELS else kernel != "loop"
 
 

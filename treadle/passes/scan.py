@@ -273,8 +273,8 @@ class _Rewrite:
                 self.slices[swap[root]] = self.stack(root).node
         for k, y in list(self.ys.items()):
             if y not in self.ordered and (y not in self.varies or self.leaves_whole(y)):
+                del self.ys[k]  # first: what is still stacked in the loop would be taken from there
                 self.found[k] = self.whole(y)
-                del self.ys[k]
         if swap:
             self.replace(swap)
 
@@ -285,8 +285,8 @@ class _Rewrite:
         stop = self.needed.__contains__
         for k, y in list(self.ys.items()):
             if y in self.varies and y not in self.needed and self.is_heavy(y, stop) and self.can_leave(y):
+                del self.ys[k]  # first: what is still stacked in the loop would be taken from there
                 self.found[k] = self.whole(y)
-                del self.ys[k]
 
     def sink_sums(self) -> None:
         """Compute sums over the turns of products, or of what is stacked anyway, behind the loop."""

@@ -1,4 +1,4 @@
-"""The functions behind the layers, with PyTorch's names and argument order: one file per family."""
+"""The functions behind the layers, with PyTorch's names and argument order: a file per family. Open `linear.py` first."""
 
 from .activation import (
     celu,
