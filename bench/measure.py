@@ -99,7 +99,7 @@ def measure_tiny(peer: Any, budget: float, cpus: set[int]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", help="T1, T3 or tiny")
+    parser.add_argument("case", help="T1, T3, T4 or tiny")
     parser.add_argument("peer", help="file in peers/, without .py")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget", type=float, default=5.0, help="seconds of timed steps")

@@ -23,6 +23,9 @@ LAYERS, HEADS, WIDTH, CONTEXT, VOCAB = 6, 6, 384, 256, 65
 GPT_BATCH = 8
 GPT_LR, GPT_BETAS, GPT_EPS, GPT_DECAY = 1e-3, (0.9, 0.99), 1e-8, 0.1
 
+LSTM_LAYERS, LSTM_WIDTH, LSTM_TIME, LSTM_VOCAB, LSTM_BATCH = 2, 256, 64, 65, 32
+LSTM_LR, LSTM_BETAS, LSTM_EPS = 1e-3, (0.9, 0.999), 1e-8
+
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> NDArray[np.float32]:
     return rng.standard_normal(shape, dtype=F32) * F32(std)
@@ -66,6 +69,29 @@ def gpt_batch() -> Batch:
     return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float) -> NDArray[np.float32]:
+    return (rng.random(shape, dtype=F32) * 2 - 1) * F32(bound)
+
+
+def lstm() -> Values:
+    """Return the LSTM language model's parameters: gates in the order i, f, g, o, two biases per layer."""
+    rng = np.random.default_rng(0)
+    width, bound = LSTM_WIDTH, LSTM_WIDTH**-0.5
+    values = {"embedding.weight": normal(rng, (LSTM_VOCAB, width), 0.1)}
+    for i in range(LSTM_LAYERS):
+        for name, shape in (("weight", (4 * width, width)), ("bias", (4 * width,))):
+            for part in ("ih", "hh"):
+                values[f"lstm.{name}_{part}_l{i}"] = uniform(rng, shape, bound)
+    values["head.weight"] = uniform(rng, (LSTM_VOCAB, width), bound)
+    values["head.bias"] = np.zeros(LSTM_VOCAB, F32)
+    return values
+
+
+def lstm_batch() -> Batch:
+    tokens = np.random.default_rng(1).integers(0, LSTM_VOCAB, (LSTM_BATCH, LSTM_TIME + 1))
+    return tokens[:, :-1].copy(), tokens[:, 1:].copy()
+
+
 @dataclass(frozen=True)
 class Case:
     """One row of the comparison."""
@@ -86,6 +112,8 @@ CASES = {
              (3.068857, 2.801895, 2.437629, 2.142401, 1.903046, 1.610962, 1.245590, 0.884435), 1e-4, 0.51),
         Case("T3", "GPT 6 layers, 384 wide, 256 tokens, batch 8, AdamW", gpt, gpt_batch,
              (4.276484, 4.26018, 4.208529, 4.314424, 4.169861, 4.131675), 1e-3, 138.0),
+        Case("T4", "LSTM 2 layers, 256 wide, 64 steps, batch 32, Adam", lstm, lstm_batch,
+             (4.174889, 4.17226, 4.169655, 4.166744, 4.163224, 4.159197), 1e-4, 13.1),
     )
 }  # fmt: skip
 

@@ -62,6 +62,7 @@ from treadle.tensor.arranging import (
     tril_indices,
     triu_indices,
 )
+from treadle.tensor.complex_parts import conj, imag, real
 from treadle.tensor.control import enable_grad, is_grad_enabled, no_grad, realize
 from treadle.tensor.counting import argwhere, bincount, histc, histogram
 from treadle.tensor.creation import (
@@ -92,6 +93,7 @@ from treadle.tensor.cumulative import (
     logcumsumexp,
 )
 from treadle.tensor.data_types import astype, can_cast, finfo, iinfo, isdtype, result_type
+from treadle.tensor.distance import cdist
 from treadle.tensor.einsum import einsum
 from treadle.tensor.elementwise import (
     abs,
@@ -354,12 +356,14 @@ __all__ = [
     "broadcast_to",
     "bucketize",
     "can_cast",
+    "cdist",
     "ceil",
     "chunk",
     "clip",
     "compile",
     "concat",
     "config",
+    "conj",
     "copysign",
     "cos",
     "cosh",
@@ -411,6 +415,7 @@ __all__ = [
     "histogram",
     "hypot",
     "iinfo",
+    "imag",
     "index_add",
     "index_copy",
     "index_fill",
@@ -486,6 +491,7 @@ __all__ = [
     "put_along_axis",
     "quantile",
     "random",
+    "real",
     "realize",
     "reciprocal",
     "remainder",

@@ -49,6 +49,25 @@ def gpt_loss(params: Params, tokens: jax.Array, targets: jax.Array) -> jax.Array
     return cross_entropy(layer_norm(x, params["lnf.weight"]) @ params["wte.weight"].T, targets)
 
 
+def lstm_loss(params: Params, tokens: jax.Array, targets: jax.Array) -> jax.Array:
+    x = jnp.swapaxes(params["embedding.weight"][tokens], 0, 1)
+    for i in range(spec.LSTM_LAYERS):
+        weight = params[f"lstm.weight_hh_l{i}"].T
+        bias = params[f"lstm.bias_ih_l{i}"] + params[f"lstm.bias_hh_l{i}"]
+
+        def turn(state: Any, z: jax.Array, weight: jax.Array = weight) -> Any:
+            h, c = state
+            i, f, g, o = jnp.split(z + h @ weight, 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        zero = jnp.zeros((tokens.shape[0], spec.LSTM_WIDTH))
+        _, x = jax.lax.scan(turn, (zero, zero), x @ params[f"lstm.weight_ih_l{i}"].T + bias)
+    logits = jnp.swapaxes(x, 0, 1) @ params["head.weight"].T + params["head.bias"]
+    return cross_entropy(logits, targets)
+
+
 def training(update: Callable[..., Any], state: Any, batch: Any) -> Step:
     """Return the function that does one whole step and waits for all of it."""
     x, y = jnp.asarray(batch[0]), jnp.asarray(batch[1].astype(np.int32))
@@ -96,6 +115,27 @@ def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
     return training(update, (params, zeros, jax.tree.map(jnp.copy, zeros), jnp.float32(0)), batch)
 
 
+def lstm(values: dict[str, np.ndarray], batch: Any) -> Step:
+    beta1, beta2 = spec.LSTM_BETAS
+
+    def adam(p: jax.Array, m: jax.Array, v: jax.Array, count: jax.Array) -> jax.Array:
+        return p - spec.LSTM_LR * (m / (1 - beta1**count)) / (jnp.sqrt(v / (1 - beta2**count)) + spec.LSTM_EPS)
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: tuple[Params, Params, Params, jax.Array], x: jax.Array, y: jax.Array) -> Any:
+        params, first, second, count = state
+        loss, grads = jax.value_and_grad(lstm_loss)(params, x, y)
+        count = count + 1
+        first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, grads)
+        second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, second, grads)
+        params = jax.tree.map(lambda p, m, v: adam(p, m, v, count), params, first, second)
+        return loss, (params, first, second, count)
+
+    params = {name: jnp.asarray(value) for name, value in values.items()}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return training(update, (params, zeros, jax.tree.map(jnp.copy, zeros), jnp.float32(0)), batch)
+
+
 def set_threads(count: int) -> None:
     """XLA sizes its thread pool by the processor mask, which is set before this process imports it."""
 
@@ -111,4 +151,4 @@ def tiny() -> Step:
     return lambda: scaled(x).block_until_ready()
 
 
-STEPS = {"T1": mlp, "T3": gpt}
+STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}

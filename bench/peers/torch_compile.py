@@ -30,8 +30,12 @@ def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
     return torch_eager.gpt(values, batch, torch.compile)
 
 
+def lstm(values: dict[str, np.ndarray], batch: Any) -> Step:
+    return torch_eager.lstm(values, batch, torch.compile)
+
+
 def tiny() -> Step:
     return torch_eager.tiny(torch.compile)
 
 
-STEPS = {"T1": mlp, "T3": gpt}
+STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}

@@ -94,6 +94,26 @@ def gpt(values: dict[str, np.ndarray], batch: Any, wrap: Wrap = lambda function:
     return training(model, optimizer, batch, wrap)
 
 
+class LanguageModel(nn.Module):
+    """LSTM layers between an embedding and a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(spec.LSTM_VOCAB, spec.LSTM_WIDTH)
+        self.lstm = nn.LSTM(spec.LSTM_WIDTH, spec.LSTM_WIDTH, spec.LSTM_LAYERS, batch_first=True)
+        self.head = nn.Linear(spec.LSTM_WIDTH, spec.LSTM_VOCAB)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.lstm(self.embedding(tokens))[0])
+
+
+def lstm(values: dict[str, np.ndarray], batch: Any, wrap: Wrap = lambda function: function) -> Step:
+    model = LanguageModel()
+    load(model, values)
+    optimizer = torch.optim.Adam(model.parameters(), spec.LSTM_LR, spec.LSTM_BETAS, spec.LSTM_EPS, fused=True)
+    return training(model, optimizer, batch, wrap)
+
+
 def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
@@ -109,4 +129,4 @@ def tiny(wrap: Wrap = lambda function: function) -> Step:
     return lambda: scaled(x)
 
 
-STEPS = {"T1": mlp, "T3": gpt}
+STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}

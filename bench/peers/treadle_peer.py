@@ -87,6 +87,26 @@ def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
     return training(model, optimizer, batch)
 
 
+class LanguageModel(nn.Module):
+    """LSTM layers between an embedding and a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(spec.LSTM_VOCAB, spec.LSTM_WIDTH)
+        self.lstm = nn.LSTM(spec.LSTM_WIDTH, spec.LSTM_WIDTH, spec.LSTM_LAYERS, batch_first=True)
+        self.head = nn.Linear(spec.LSTM_WIDTH, spec.LSTM_VOCAB)
+
+    def forward(self, tokens: td.Tensor) -> td.Tensor:
+        return self.head(self.lstm(self.embedding(tokens))[0])
+
+
+def lstm(values: dict[str, np.ndarray], batch: Any) -> Step:
+    model = LanguageModel()
+    model.load_state_dict(values)
+    optimizer = optim.Adam(model.parameters(), lr=spec.LSTM_LR, betas=spec.LSTM_BETAS, eps=spec.LSTM_EPS)
+    return training(model, optimizer, batch)
+
+
 def set_threads(count: int) -> None:
     """TREADLE_THREADS says it, which is set before this process imports treadle."""
 
@@ -102,4 +122,4 @@ def tiny() -> Step:
     return lambda: scaled(x)
 
 
-STEPS = {"T1": mlp, "T3": gpt}
+STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}

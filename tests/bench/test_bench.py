@@ -147,7 +147,7 @@ def test_more_threads_than_cpus_are_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", ["torch_eager", "treadle_peer"])
-@pytest.mark.parametrize("case", ["T1", "T3"])
+@pytest.mark.parametrize("case", ["T1", "T3", "T4"])
 def test_a_peer_reproduces_the_reference_losses(case: str, peer: str) -> None:
     done = start(str(BENCH / "measure.py"), case, peer, "--threads", "1", "--budget", "0.1")
     assert done.returncode == 0, done.stderr

@@ -118,6 +118,7 @@ def test_relu() -> None:
     compare(theirs, ours, draw(T, B, IN), None)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("given", [False, True])
 def test_a_projection_of_the_hidden_state(bidirectional: bool, given: bool) -> None:

@@ -54,6 +54,11 @@ def distinct(rng: np.random.Generator, shape: Shape, dtype: DType) -> Array:
     return (rng.permutation(n) * step + first).reshape(shape).astype(dtype.numpy)
 
 
+def rising(rng: np.random.Generator, shape: Shape, dtype: DType) -> Array:
+    """Small counts in rising order along the last axis."""
+    return np.sort(count(rng, shape, dtype).astype(np.float64), axis=-1).astype(dtype.numpy)
+
+
 def off_grid(rng: np.random.Generator, shape: Shape, dtype: DType) -> Array:
     """Like `distinct`, a quarter away from it."""
     values = distinct(rng, shape, dtype)
@@ -268,6 +273,8 @@ CASES: Sequence[Case] = (
     on(ops.ScatterAdd(0, 6), (7, 3), index(7, size=6), kinds=NUMERIC),
     on(ops.TakeAlongAxis(1), (3, 5), index(3, 2, size=5)),
     on(ops.ScatterAddAlongAxis(1, 5), (3, 4), index(3, 4, size=5), kinds=NUMERIC),
+    on(ops.SearchSorted(), Operand((9,), rising), Operand((2, 5), count)),
+    on(ops.SearchSorted(True), Operand((3, 7), rising), Operand((3, 5), count)),
     *[on(ops.Iota(7, d), kinds=("bool",)) for d in DTYPES if d.kind != "bool"],
     on(ops.Tril(1), (2, 4, 5), kinds=NUMERIC),
     on(ops.Triu(-1), (2, 5, 4), kinds=NUMERIC),
@@ -343,6 +350,10 @@ CASES: Sequence[Case] = (
 ELSEWHERE = {
     "fused": "made by the fusion pass from other ops; tests/passes",
     "attention_grad": "takes results of attention; tests/ops/test_attention.py",
+    "cumulative": "has a kernel and no formula; tests/ops/test_cumulative.py",
+    "linear_scan": "has a kernel and no formula; tests/ops/test_cumulative.py",
+    "scatter_along": "has a kernel and no formula; tests/ops/test_scatter.py",
+    "sort": "has a kernel and no formula; tests/ops/test_sort.py",
     "cholesky": "runs in Python; tests/tensor/test_factorizations.py",
     "cofactor": "runs in Python; tests/tensor/test_factorizations.py",
     "det": "runs in Python; tests/tensor/test_factorizations.py",

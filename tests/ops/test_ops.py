@@ -155,6 +155,8 @@ def test_the_gradient_is_that_of_finite_differences(case: Case) -> None:
         if arrays[place].dtype != np.float64:
             assert back is None, f"operand {place} is not a float and has a gradient"
             continue
+        if not case.operands[place].smooth:
+            continue
         expected = differences(case.op, arrays, place, cts)
         actual = np.zeros(arrays[place].shape) if back is None else back
         np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-7)

@@ -266,6 +266,7 @@ def test_parameters_collect_gradients_and_buffers_are_carried() -> None:
             out = td.sum(net(x, loop=loop) ** 2)
             net.weight.grad = None
             out.backward()
+            assert net.weight.grad is not None
             net.weight.value = net.weight - 0.1 * net.weight.grad
             return out
 

@@ -125,8 +125,8 @@ def test_masks() -> None:
     same(a.masked_scatter(m, s), ta.masked_scatter(tm, ts))
     same(td.compile(lambda a, m, s: a.masked_scatter(m, s))(a, m, s), ta.masked_scatter(tm, ts))
     with pytest.raises(td.TraceError, match=r"the mask .* would give a shape that depends on its values"):
-        td.compile(lambda a, m: td.masked_select(a, m))(a, m)
-    with pytest.raises(td.ShapeError, match="source f32.1. has 1"):
+        td.compile(td.masked_select)(a, m)
+    with pytest.raises(td.ShapeError, match=r"source f32\[1\] has 1"):
         a.masked_scatter(td.ones((3, 4), dtype=td.bool), s[:1])
 
 

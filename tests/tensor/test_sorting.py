@@ -215,7 +215,7 @@ DIFFERENTIABLE = {
     "kthvalue": (lambda x: td.kthvalue(x, 4, 0).values, lambda x: torch.kthvalue(x, 4, 0).values),
     "median": (lambda x: td.median(x, 1).values, lambda x: torch.median(x, 1).values),
     "nanmedian": (lambda x: td.nanmedian(x, 0).values, lambda x: torch.nanmedian(x, 0).values),
-    "median of all": (lambda x: td.median(x), lambda x: torch.median(x)),
+    "median of all": (td.median, torch.median),
     "quantile": (
         lambda x: td.quantile(x, td.asarray([0.3, 0.8], dtype=td.float64), 1),
         lambda x: torch.quantile(x, torch.tensor([0.3, 0.8], dtype=torch.float64), 1),

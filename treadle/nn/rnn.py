@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Tensor
-from treadle.tensor.creation import arange, empty, zeros
+from treadle.tensor.creation import arange, asarray, empty, zeros
 from treadle.tensor.manipulation import concat, stack, swapaxes
 from treadle.tensor.promotion import Operand, as_tensor
 
@@ -113,7 +113,9 @@ class RNNBase(Module):
         parameters: list[Any] = [getattr(self, name + suffix, None) for name in names]
         return Weights(*parameters)
 
-    def run(self, input: Operand, states: Sequence[Tensor | None], lengths: Operand | None) -> tuple[Tensor, State]:
+    def run(
+        self, input: Operand, states: Sequence[Tensor | None], lengths: Operand | Sequence[int] | None
+    ) -> tuple[Tensor, State]:
         """Return the output, and the last states stacked over layers and directions.
 
         Args:
@@ -167,9 +169,9 @@ class RNNBase(Module):
             )
         return state if batched else state[:, None]
 
-    def _mask(self, lengths: Operand, x: Tensor) -> Tensor:
+    def _mask(self, lengths: Operand | Sequence[int], x: Tensor) -> Tensor:
         """Return which steps of which sequence are valid, [T, B, 1]."""
-        counts = as_tensor("lengths", lengths)
+        counts = asarray(lengths)
         if counts.shape != (x.shape[1],) or not counts.dtype.is_integer:
             raise ShapeError(
                 f"{type(self).__name__}: lengths is {counts.node.type!r}. It must be integers, one per sequence: "
@@ -208,7 +210,7 @@ class RNN(RNNBase):
         return STEPS[self.nonlinearity]
 
     def forward(
-        self, input: Operand, hx: Operand | None = None, *, lengths: Operand | None = None
+        self, input: Operand, hx: Operand | None = None, *, lengths: Operand | Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return (output, h_n)."""
         out, (h,) = self.run(input, [None if hx is None else as_tensor("RNN", hx)], lengths)
@@ -242,7 +244,7 @@ class GRU(RNNBase):
         return gru_step
 
     def forward(
-        self, input: Operand, hx: Operand | None = None, *, lengths: Operand | None = None
+        self, input: Operand, hx: Operand | None = None, *, lengths: Operand | Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return (output, h_n)."""
         out, (h,) = self.run(input, [None if hx is None else as_tensor("GRU", hx)], lengths)
@@ -266,7 +268,11 @@ class LSTM(RNNBase):
         return lstm_step
 
     def forward(
-        self, input: Operand, hx: tuple[Operand, Operand] | None = None, *, lengths: Operand | None = None
+        self,
+        input: Operand,
+        hx: tuple[Operand, Operand] | None = None,
+        *,
+        lengths: Operand | Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return (output, (h_n, c_n))."""
         states = [None, None] if hx is None else [as_tensor("LSTM", s) for s in _pair("LSTM", hx)]
@@ -364,7 +370,8 @@ class LSTMCell(RNNCellBase):
 
 def _pair(what: str, hx: Any) -> tuple[Operand, Operand]:
     if not isinstance(hx, tuple | list) or len(cast(tuple[Any, ...], hx)) != 2:
-        raise ShapeError(f"{what}: the state is {type(hx).__name__}. It must be a pair: hidden state, cell state.")
+        found = type(cast(object, hx)).__name__
+        raise ShapeError(f"{what}: the state is {found}. It must be a pair: hidden state, cell state.")
     first, second = cast(Any, hx)
     return first, second
 

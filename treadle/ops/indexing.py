@@ -20,7 +20,6 @@ from treadle.te.compute import INDEX
 from .base import NUMERIC, Array, TensorOp, check_dtypes
 from .linalg import sum_dtype
 
-
 FEW = 4  # indices along an axis up to which each place is compared with all of them
 
 

@@ -1,18 +1,38 @@
 """Optimisers named as in PyTorch, learning rates as functions of the step, clipping. Open `optimizer.py` first."""
 
+from .adafactor import Adafactor
+from .adagrad import Adadelta, Adagrad, RMSprop
 from .adam import Adam, AdamState, AdamW, adam
+from .adam_variants import Adamax, NAdam, RAdam
+from .asgd import ASGD
 from .clip import clip_grad_norm_, clip_grad_value_, get_total_norm
+from .layerwise import LAMB, LARS
+from .muon import Muon
 from .optimizer import Group, Optimizer
 from .schedule import Schedule, chain, constant, cosine, linear, warmup
 from .sgd import SGD, SGDState, sgd
+from .signs import Lion, Rprop
 
 __all__ = [
+    "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
     "Adam",
     "AdamState",
     "AdamW",
+    "Adamax",
     "Group",
+    "Lion",
+    "Muon",
+    "NAdam",
     "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
     "SGDState",
     "Schedule",
     "adam",

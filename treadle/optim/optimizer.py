@@ -12,6 +12,7 @@ from typing import Any
 from treadle.core import CheckpointError, ConfigError, DType, float32, int64
 from treadle.tensor import Cell, Tensor, set_grad_enabled, state
 from treadle.tensor.creation import asarray, zeros
+from treadle.tensor.promotion import is_sequence
 
 Rate = float | Callable[[Any], Any]
 State = dict[str, Tensor]
@@ -57,6 +58,10 @@ class Group:
         if self._schedule is None:
             return self._rate.read()
         return asarray(self._schedule(self.count.read().astype(float32))).astype(float32)
+
+    def first_rate(self) -> float:
+        """Return the learning rate of the first step."""
+        return float(self._known if self._schedule is None else self._schedule(0))
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
         """Yield the step counter, the rate, the numbers all parameters share and varying settings, by name."""
@@ -106,7 +111,7 @@ class Group:
         if name == "lr":
             self.lr = value
         elif name in self.varying:
-            self.vary(name, value[0] if isinstance(value, tuple) else value)
+            self.vary(name, value[0] if is_sequence(value) else value)
             self.options[name] = value
         elif name in self.options:
             self.options[name] = value
@@ -161,6 +166,7 @@ class Optimizer:
                 raise ConfigError(
                     f"{name}: a parameter of shape {list(parameter.shape)} is given twice. Give each once."
                 )
+            self.state[id(parameter)] = {}
         rate = record.pop("lr", lr)
         group = Group(params, rate, {**options, **record})
         for parameter in params:
@@ -242,11 +248,11 @@ class Optimizer:
                     wide = state_dtype(value.dtype)
                     held = {name: cell.read() for name, cell in cells.items()}
                     held |= {name: number.astype(wide) for name, number in shared.items()}
-                    grad = grad.astype(wide)
+                    slope = grad.astype(wide)
                     if "maximize" in group and group.maximize:
-                        grad = -grad
+                        slope = -slope
                     held, change = self.update(
-                        group, lr.astype(wide), count.astype(wide), value.astype(wide), grad, held
+                        group, lr.astype(wide), count.astype(wide), value.astype(wide), slope, held
                     )
                     parameter.value = (value.astype(wide) + change).astype(value.dtype)
                     for name, cell in cells.items():
@@ -318,9 +324,9 @@ class Optimizer:
                 group.lr = saved["lr"]
             group.initial_lr = saved.get("initial_lr", group.initial_lr)
             for name, cell in group.shared.items():
-                held = next((h for n in saved["params"] if name in (h := state_dict["state"].get(n, {}))), {})
-                if name in held:
-                    cell.value = asarray(held[name]).reshape(()).astype(float32)
+                found = [h[name] for n in saved["params"] if name in (h := state_dict["state"].get(n, {}))]
+                if found:
+                    cell.value = asarray(found[0]).reshape(()).astype(float32)
         for cell, value in plan:
             cell.value = value.astype(cell.dtype)
 

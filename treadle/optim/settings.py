@@ -37,6 +37,4 @@ def check_implementation(what: str, given: Mapping[str, object]) -> None:
         if name not in IMPLEMENTATIONS:
             raise ConfigError(f"{what}: there is no setting {name!r}. Beside its own: {', '.join(IMPLEMENTATIONS)}.")
         if name == "differentiable" and value:
-            raise ConfigError(
-                f"{what}: differentiable is True; steps are not recorded for gradients. Use td.grad and the pure update."
-            )
+            raise ConfigError(f"{what}: differentiable is True; no gradient goes through a step. Leave it out.")

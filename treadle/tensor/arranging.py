@@ -12,10 +12,10 @@ from treadle.ir import Node, Op
 
 from . import elementwise as ew
 from . import reductions
-from .creation import arange, asarray
+from .creation import arange, asarray, zeros
 from .data_types import astype
 from .keywords import either_word
-from .manipulation import expand_dims, flip, moveaxis, pad, permuted, repeat, reshaped, sliced, swapaxes
+from .manipulation import expand_dims, flip, moveaxis, pad, permuted, repeat, reshaped, sliced, squeeze, swapaxes
 from .promotion import Operand, as_tensor
 from .value import made, node_of
 
@@ -157,11 +157,14 @@ def repeat_interleave(x: Operand, repeats: Operand | Sequence[int], axis: int | 
 
 
 def unfold(x: Operand, dimension: int, size: int, step: int) -> Tensor:
-    """Return the windows of `size` elements along an axis, one every `step`: a window's elements are a last axis."""
+    """Return the windows of `size` elements along an axis, one every `step`: a window's elements are a last axis.
+
+    A 0-d tensor has one window, a vector.
+    """
     tensor = as_tensor("unfold", x)
     at = normalize_axis("unfold", dimension, tensor.ndim or 1)
     if tensor.ndim == 0:
-        tensor = made(reshaped(node_of(tensor), (1,)), tensor)
+        return squeeze(unfold(expand_dims(tensor, 0), 0, size, step), 0) if size else zeros((0,), dtype=tensor.dtype)
     if not 0 <= size <= tensor.shape[at] or step < 1:
         raise ShapeError(
             f"unfold: windows of {size}, one every {step}, do not fit axis {at} of {tensor.node.type!r}. Allowed: a "

@@ -9,6 +9,7 @@ import numpy as np
 
 from treadle.core import DType, DTypeError, as_dtype, bfloat16, promote
 
+from .creation import check_device
 from .promotion import Operand, as_tensor, cast, integer_range, is_sequence, result_type
 from .value import Value, made, node_of
 
@@ -55,6 +56,7 @@ def _dtype_of(what: object) -> DType:
 
 def astype(x: Operand, dtype: object, /, *, copy: bool = True, device: object | None = None) -> Tensor:
     """Return x in another dtype. Tensors do not change, so `copy` makes no difference."""
+    check_device("astype", device)
     tensor = as_tensor("astype", x)
     wanted = as_dtype(dtype)
     return tensor if tensor.dtype is wanted else made(cast(node_of(tensor), wanted), tensor)

@@ -75,7 +75,7 @@ def _shifted(what: str, x: Operand, axes: int | Sequence[int] | None, shift: Cal
 def _no_transform(name: str) -> Callable[..., Any]:
     def transform(x: Operand, /, **_: object) -> NoReturn:
         raise DTypeError(
-            f"{name}: Fourier transforms have complex numbers as input or result, and treadle has no complex dtype. Use "
+            f"{name}: Fourier transforms have complex numbers as input or result, and there is no complex dtype. Use "
             "numpy.fft on x.numpy(), or write the transform as products with td.cos and td.sin."
         )
 

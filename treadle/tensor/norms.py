@@ -49,12 +49,20 @@ def _folded(x: Tensor, axes: Sequence[int], ord: float, keepdims: bool) -> Tenso
     wide = x.astype(_wide(x.dtype))
     if ord == 1:
         return reductions.sum(ew.abs(wide), axis=axes, keepdims=keepdims)
-    powers = ew.square(wide) if ord == 2 else ew.pow(ew.abs(wide), ord)
-    total = reductions.sum(powers, axis=axes, keepdims=keepdims)
-    return _root(total, ord)
+    total = reductions.sum(_powers(wide, ord), axis=axes, keepdims=keepdims)
+    return root(total, ord)
 
 
-def _root(total: Tensor, ord: float) -> Tensor:
+def _powers(x: Tensor, ord: float) -> Tensor:
+    if ord == 2:
+        return ew.square(x)
+    if not 0 < ord < 2:
+        return ew.pow(ew.abs(x), ord)
+    flat = ew.equal(x, 0)  # there, the slope of a root is infinite
+    return ew.where(flat, 0, ew.pow(ew.where(flat, 1, ew.abs(x)), ord))
+
+
+def root(total: Tensor, ord: float) -> Tensor:
     """Return the ord-th root; where the sum is 0, its slope is taken to be 0."""
     flat = ew.equal(total, 0)
     safe = ew.where(flat, 1, total)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the array API standard
+
 
 def _usable(x: object) -> bool:
     """Whether an operator should try the operand; others get their own turn, and else Python's TypeError."""
@@ -177,6 +179,10 @@ class Operators(OrderMethods):
         return (1, 0)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        if api_version is not None and api_version not in API_VERSIONS:
+            raise ValueError(
+                f"__array_namespace__: version {api_version!r} is unknown. Allowed: {', '.join(API_VERSIONS)}."
+            )
         return Namespace.module
 
     def _scalar(self, why: str) -> Number:
@@ -195,6 +201,9 @@ class Operators(OrderMethods):
 
     def __int__(self) -> int:
         return builtins.int(self._scalar("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex"))
 
     def __index__(self) -> int:
         if not self.dtype.is_integer:

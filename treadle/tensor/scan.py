@@ -121,7 +121,8 @@ def _length(stacks: list[Tensor], length: int | None) -> int:
 def _returned(returned: Any, structure: Any, firsts: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Any]:
     """Return the new carries, the values to stack, and how these are nested."""
     if not isinstance(returned, tuple) or len(cast(tuple[Any, ...], returned)) != 2:
-        raise ShapeError(f"scan: the function returned {type(returned).__name__}. It must return (carry, y).")
+        found = type(cast(object, returned)).__name__
+        raise ShapeError(f"scan: the function returned {found}. It must return (carry, y).")
     leaves, found = flatten(returned[0])
     if found != structure:
         raise ShapeError(

@@ -14,8 +14,6 @@ FUNCTIONS = {
     "half": "td.float16",
     "int": "td.int32",
     "long": "td.int64",
-    "mm": "td.matmul",
-    "bmm": "td.matmul",
     "clamp": "td.clip",
     "transpose": "td.swapaxes",
     "permute": "td.permute_dims",
@@ -27,6 +25,7 @@ FUNCTIONS = {
     "inference_mode": "td.no_grad",
     "autograd": "td.grad, td.vjp and backward()",
     "utils": "td.data for loaders, td.optim for clipping",
+    **dict.fromkeys(("complex64", "complex128"), "out of scope: numbers are real"),
     "device": "not needed: everything is on the CPU",
 }
 
@@ -41,7 +40,7 @@ METHODS = {
     "repeat": "td.tile(x, repeats)",
     "cuda": "not needed: everything is on the CPU",
     "data": ".value of a parameter, .detach() of a tensor",
-    "norm": "(x * x).sum() ** 0.5",
+    "norm": "td.linalg.norm(x)",
     "ne": "x != y",
     "lt": "x < y",
     "gt": "x > y",

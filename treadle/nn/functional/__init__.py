@@ -1,4 +1,4 @@
-"""The functions behind the layers, with PyTorch's names and argument order: a file per family. Open `linear.py` first."""
+"""The functions behind the layers, with PyTorch's names and argument order. Open `linear.py` first."""
 
 from .activation import (
     celu,
@@ -15,6 +15,14 @@ from .activation import (
     tanh,
     tanhshrink,
 )
+from .adaptive_pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
 from .attention import (
     alibi_bias,
     alibi_slopes,
@@ -23,6 +31,7 @@ from .attention import (
     local_mask,
     scaled_dot_product_attention,
 )
+from .batch_norm import batch_norm, instance_norm
 from .binary import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -37,7 +46,18 @@ from .distribution import gaussian_nll_loss, kl_div, poisson_nll_loss
 from .dropout import dropout
 from .linear import embedding, linear, one_hot
 from .margin import hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_margin_loss
-from .norm import layer_norm
+from .norm import group_norm, layer_norm, local_response_norm, normalize, rms_norm
+from .pool import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from .positions import rotary_embedding, sinusoidal_positions
 from .probabilities import gumbel_softmax, log_softmax, softmax, softmin
 from .rectifier import (
@@ -54,6 +74,7 @@ from .rectifier import (
     threshold,
 )
 from .regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .resize import interpolate, upsample
 from .rnn import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
 from .similarity import (
     cosine_embedding_loss,
@@ -65,9 +86,19 @@ from .similarity import (
 )
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "alibi_bias",
     "alibi_slopes",
     "attention_weights",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "causal_mask",
@@ -88,6 +119,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "group_norm",
     "gru_cell",
     "gumbel_softmax",
     "hardshrink",
@@ -97,28 +129,39 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "info_nce",
+    "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "local_mask",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm_cell",
     "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "pairwise_distance",
     "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "rnn_relu_cell",
     "rnn_tanh_cell",
     "rotary_embedding",
@@ -141,4 +184,5 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "upsample",
 ]

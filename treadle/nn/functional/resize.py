@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from treadle.core import ConfigError, DTypeError, ShapeError
 from treadle.ir import Op
@@ -19,6 +20,8 @@ AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 MODES = ("nearest", "nearest-exact", "area", *AXES)
 Size = int | Sequence[int]
 Factor = float | Sequence[float]
+
+T = TypeVar("T")
 
 
 def interpolate(
@@ -126,7 +129,7 @@ def _sizes(
     return new, (None,) * count if recompute else factors
 
 
-def _of_axes[T](what: str, name: str, given: tuple[T, ...], count: int) -> tuple[T, ...]:
+def _of_axes(what: str, name: str, given: tuple[T, ...], count: int) -> tuple[T, ...]:
     if len(given) != count:
         raise ConfigError(f"{what}: {name} is {given}. Give one number, or {count}, one per axis.")
     return given

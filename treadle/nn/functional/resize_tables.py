@@ -1,7 +1,7 @@
 """Interpolation along one axis as tables: for each new element, which old ones count and how much.
 
-Sources: bilinear and bicubic as in Keys 1981, "Cubic convolution interpolation", a = -3/4; with antialias the kernels are
-stretched by the scale when images shrink, and a = -1/2, as in PIL.
+Sources: bilinear and bicubic as in Keys 1981, "Cubic convolution interpolation", a = -3/4; with antialias the kernels
+are stretched by the scale when images shrink, and a = -1/2, as in PIL.
 """
 
 from __future__ import annotations

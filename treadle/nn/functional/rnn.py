@@ -63,7 +63,7 @@ def lstm_step(z: Tensor, state: State, w: Weights) -> State:
 
 
 def gru_step(z: Tensor, state: State, w: Weights) -> State:
-    """r, u = s(z + W h + b); n = tanh(z_n + r (W_n h + b_n)); h' = (1 - u) n + u h (Cho et al. 2014, arXiv:1406.1078)."""
+    """r, u = s(z + W h + b); n = tanh(z_n + r (W_n h + b_n)); h' = (1 - u) n + u h (Cho et al. 2014)."""
     (h,) = state
     z_r, z_u, z_n = chunk(z, 3, axis=-1)
     h_r, h_u, h_n = chunk(linear(h, w.hh, w.bias_hh), 3, axis=-1)
