@@ -126,3 +126,8 @@ def test_dtypes_without_kernels(value: object) -> None:
 def test_what_is_not_a_dtype(value: object) -> None:
     with pytest.raises(DTypeError, match=re.escape(f"dtype: {value!r} is not a data type. Allowed: bool, int8,")):
         as_dtype(value)
+
+
+def test_none_is_no_dtype() -> None:
+    with pytest.raises(DTypeError, match=r"dtype: None is not a data type\."):
+        as_dtype(None)  # NumPy takes it for float64

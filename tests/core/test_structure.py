@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import treadle as td
 from treadle.core import (
+    DTypeError,
     ShapeError,
     Type,
     bfloat16,
@@ -25,6 +27,7 @@ from treadle.core import (
     row_major_strides,
     tree_map,
     unflatten,
+    whole_numbers,
 )
 
 
@@ -113,6 +116,26 @@ def test_axes() -> None:
         normalize_axis("sum", 0, 0)
     with pytest.raises(ShapeError, match=re.escape("sum: axes (0, -3) name the same axis twice.")):
         normalize_axes("sum", (0, -3), 3)
+
+
+@pytest.mark.parametrize(
+    "one", [2, np.int64(2), np.uint8(2), np.array(2), td.asarray(2)], ids=lambda v: type(v).__name__
+)
+def test_sizes_and_axes_are_integers_of_any_library(one: Any) -> None:
+    assert whole_numbers("f", one) == (2,)
+    for given in ([one, 3], (one, 3), (v for v in (one, 3)), np.array([2, 3]), td.asarray([2, 3])):
+        assert whole_numbers("f", given) == (2, 3)
+    assert normalize_axis("f", one, 3) == 2
+    assert normalize_axes("f", one, 3) == normalize_axes("f", [one], 3) == (2,)
+    assert all(type(v) is int for v in (*whole_numbers("f", [one]), normalize_axis("f", one, 3)))
+
+
+@pytest.mark.parametrize(
+    "bad", [1.0, np.float32(1), "1", None, [1.0], [[1]], "ab", td.asarray(1.0), np.array([1.5])], ids=str
+)
+def test_what_is_no_integer_is_refused(bad: Any) -> None:
+    with pytest.raises(DTypeError, match=r"f: .* is not a whole number\. Sizes and axes are integers\."):
+        whole_numbers("f", bad)
 
 
 @given(st.lists(st.integers(1, 4), max_size=4))

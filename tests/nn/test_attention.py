@@ -105,6 +105,33 @@ def test_self_attention_unbatched_causal_and_weights_of_each_head() -> None:
     close(ours(t, t, t, need_weights=False, is_causal=True)[0], expected)
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_rows_that_may_look_nowhere_are_zero(kind: str, compiled: bool) -> None:
+    arrays = [draw(2, 3, n, 4) for n in (5, 6, 6)]
+    visible = RNG.random((5, 6)) < 0.4
+    visible[1], visible[2, 0] = False, True
+    mask = visible if kind == "bool" else np.where(visible, 0.3, -np.inf).astype(np.float32)
+
+    def squares(q: td.Tensor, k: td.Tensor, v: td.Tensor) -> td.Tensor:
+        return (F.scaled_dot_product_attention(q, k, v, td.asarray(mask)) ** 2).sum()
+
+    step = td.value_and_grad(squares, argnums=(0, 1, 2))
+    loss, gradients = (td.compile(step) if compiled else step)(*map(td.asarray, arrays))
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    expected = (torch.nn.functional.scaled_dot_product_attention(*theirs, torch.tensor(mask)) ** 2).sum()
+    expected.backward()
+    close(loss, expected)
+    for got, leaf in zip(gradients, theirs, strict=True):
+        assert leaf.grad is not None
+        close(got, leaf.grad)
+
+
+def test_heads_of_no_width_look_everywhere_alike() -> None:
+    got = F.scaled_dot_product_attention(td.zeros((1, 2, 0)), td.zeros((1, 3, 0)), td.asarray(draw(1, 3, 2)) * 0 + 2)
+    np.testing.assert_allclose(got.numpy(), np.full((1, 2, 2), 2.0), rtol=1e-6)
+
+
 def test_wrong_heads_and_ranks_are_named() -> None:
     with pytest.raises(td.ConfigError, match="width 8 is not a multiple of heads 3"):
         nn.MultiheadAttention(8, 3)

@@ -353,6 +353,7 @@ ELSEWHERE = {
     "cumulative": "has a kernel and no formula; tests/ops/test_cumulative.py",
     "linear_scan": "has a kernel and no formula; tests/ops/test_cumulative.py",
     "scatter_along": "has a kernel and no formula; tests/ops/test_scatter.py",
+    "scan": "holds the graph of a turn; tests/tensor/test_scan.py",
     "sort": "has a kernel and no formula; tests/ops/test_sort.py",
     "cholesky": "runs in Python; tests/tensor/test_factorizations.py",
     "cofactor": "runs in Python; tests/tensor/test_factorizations.py",

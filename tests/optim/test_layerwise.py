@@ -22,6 +22,7 @@ def run(make, steps: int = 20, compiled: bool = True, zero: bool = False):
         for p, g in zip(params, gs, strict=True):
             p.grad = td.asarray(g)
         optimizer.step()
+        optimizer.zero_grad()
 
     call = td.compile(step) if compiled else step
     history = []

@@ -19,6 +19,7 @@ def test_lion(betas, decay):
     def step(g):
         p.grad = g
         optimizer.step()
+        optimizer.zero_grad()
 
     m = np.zeros_like(w)
     for _ in range(20):

@@ -1,6 +1,6 @@
 """The array API standard 2024.12 name by name: every function is there with its arguments, and agrees with NumPy.
 
-Complex numbers are out of scope: their dtypes are missing, transforms say so, `conj`, `real` and `imag` take real numbers.
+Complex numbers are out of scope: their dtypes are missing, transforms say so, `conj`, `real`, `imag` take real numbers.
 """
 
 from __future__ import annotations
@@ -120,11 +120,73 @@ fft.ifftshift(x, /, *, axes=None)
 """
 SIGNATURES = dict(line.split("(", 1) for line in SIGNATURES.strip().splitlines())
 
-UNARY = """abs acos acosh asin asinh atan atanh bitwise_invert ceil cos cosh exp expm1 floor isfinite isinf isnan log log10 log1p
-log2 logical_not negative positive reciprocal round sign signbit sin sinh sqrt square tan tanh trunc""".split()
-BINARY = """add atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign divide equal floor_divide
-greater greater_equal hypot less less_equal logaddexp logical_and logical_or logical_xor maximum minimum multiply nextafter
-not_equal pow remainder subtract""".split()
+UNARY = [
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "bitwise_invert",
+    "ceil",
+    "cos",
+    "cosh",
+    "exp",
+    "expm1",
+    "floor",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logical_not",
+    "negative",
+    "positive",
+    "reciprocal",
+    "round",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+]
+BINARY = [
+    "add",
+    "atan2",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "copysign",
+    "divide",
+    "equal",
+    "floor_divide",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "less",
+    "less_equal",
+    "logaddexp",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "multiply",
+    "nextafter",
+    "not_equal",
+    "pow",
+    "remainder",
+    "subtract",
+]
 SIGNATURES |= dict.fromkeys(UNARY, "x, /)") | dict.fromkeys(BINARY, "x1, x2, /)")
 
 
@@ -170,11 +232,56 @@ def test_arguments(name: str) -> None:
     assert len(required) <= sum(p.default is P.empty for p in wanted)
 
 
-ATTRIBUTES = "dtype device mT ndim shape size T".split()
-METHODS = """__abs__ __add__ __and__ __array_namespace__ __bool__ __complex__ __dlpack__ __dlpack_device__ __eq__ __float__
-__floordiv__ __ge__ __getitem__ __gt__ __index__ __int__ __invert__ __le__ __lshift__ __lt__ __matmul__ __mod__ __mul__ __ne__
-__neg__ __or__ __pos__ __pow__ __rshift__ __setitem__ __sub__ __truediv__ __xor__ to_device __radd__ __rsub__ __rmul__
-__rtruediv__ __rfloordiv__ __rmod__ __rpow__ __rmatmul__ __rand__ __ror__ __rxor__ __rlshift__ __rrshift__""".split()
+ATTRIBUTES = ["dtype", "device", "mT", "ndim", "shape", "size", "T"]
+METHODS = [
+    "__abs__",
+    "__add__",
+    "__and__",
+    "__array_namespace__",
+    "__bool__",
+    "__complex__",
+    "__dlpack__",
+    "__dlpack_device__",
+    "__eq__",
+    "__float__",
+    "__floordiv__",
+    "__ge__",
+    "__getitem__",
+    "__gt__",
+    "__index__",
+    "__int__",
+    "__invert__",
+    "__le__",
+    "__lshift__",
+    "__lt__",
+    "__matmul__",
+    "__mod__",
+    "__mul__",
+    "__ne__",
+    "__neg__",
+    "__or__",
+    "__pos__",
+    "__pow__",
+    "__rshift__",
+    "__setitem__",
+    "__sub__",
+    "__truediv__",
+    "__xor__",
+    "to_device",
+    "__radd__",
+    "__rsub__",
+    "__rmul__",
+    "__rtruediv__",
+    "__rfloordiv__",
+    "__rmod__",
+    "__rpow__",
+    "__rmatmul__",
+    "__rand__",
+    "__ror__",
+    "__rxor__",
+    "__rlshift__",
+    "__rrshift__",
+]
 
 
 def test_attributes_and_methods() -> None:
@@ -345,22 +452,24 @@ def same(got: td.Tensor, want: Any, dtype: td.DType | None = None, ulps: float =
 
 # name: dtypes it must take, whether it returns bools, NumPy's function where that has another name
 ONE: dict[str, tuple[list[td.DType], bool]] = dict.fromkeys(UNARY, (FLOATS, False)) | {
-    "abs": (NUMERIC, False), "negative": ([d for d in NUMERIC], False), "positive": (NUMERIC, False),
+    "abs": (NUMERIC, False), "negative": (list(NUMERIC), False), "positive": (NUMERIC, False),
     "square": (NUMERIC, False), "sign": (NUMERIC, False), "ceil": (NUMERIC, False), "floor": (NUMERIC, False),
     "round": (NUMERIC, False), "trunc": (NUMERIC, False), "isfinite": (NUMERIC, True), "isinf": (NUMERIC, True),
     "isnan": (NUMERIC, True), "logical_not": ([td.bool], True), "signbit": (FLOATS, True),
     "bitwise_invert": ([td.bool, *INTEGERS], False),
 }  # fmt: skip
 TWO: dict[str, tuple[list[td.DType], bool]] = dict.fromkeys(BINARY, (FLOATS, False)) | {
-    **dict.fromkeys("add subtract multiply floor_divide remainder pow maximum minimum".split(), (NUMERIC, False)),
-    **dict.fromkeys("bitwise_and bitwise_or bitwise_xor".split(), ([td.bool, *INTEGERS], False)),
-    **dict.fromkeys("bitwise_left_shift bitwise_right_shift".split(), (INTEGERS, False)),
-    **dict.fromkeys("equal not_equal".split(), (DTYPES, True)),
-    **dict.fromkeys("less less_equal greater greater_equal".split(), (NUMERIC, True)),
-    **dict.fromkeys("logical_and logical_or logical_xor".split(), ([td.bool], True)),
+    **dict.fromkeys(
+        ["add", "subtract", "multiply", "floor_divide", "remainder", "pow", "maximum", "minimum"], (NUMERIC, False)
+    ),
+    **dict.fromkeys(["bitwise_and", "bitwise_or", "bitwise_xor"], ([td.bool, *INTEGERS], False)),
+    **dict.fromkeys(["bitwise_left_shift", "bitwise_right_shift"], (INTEGERS, False)),
+    **dict.fromkeys(["equal", "not_equal"], (DTYPES, True)),
+    **dict.fromkeys(["less", "less_equal", "greater", "greater_equal"], (NUMERIC, True)),
+    **dict.fromkeys(["logical_and", "logical_or", "logical_xor"], ([td.bool], True)),
 }
 DOMAINS = {"acos": (-1, 1), "asin": (-1, 1), "atanh": (-1, 1), "acosh": (1, 8)}
-DOMAINS |= dict.fromkeys("log log2 log10 sqrt".split(), (0, 8)) | {"log1p": (-1, 8)}
+DOMAINS |= dict.fromkeys(["log", "log2", "log10", "sqrt"], (0, 8)) | {"log1p": (-1, 8)}
 
 
 @pytest.mark.parametrize("name", ONE)
@@ -497,15 +606,18 @@ def test_conversion_to_python() -> None:
     for dtype in DTYPES:
         one = td.ones((), dtype=dtype)
         assert bool(one) is True
-        assert int(one) == 1 and type(int(one)) is int
-        assert float(one) == 1.0 and type(float(one)) is float
-        assert complex(one) == 1 + 0j and type(complex(one)) is complex
+        assert int(one) == 1
+        assert type(int(one)) is int
+        assert float(one) == 1.0
+        assert type(float(one)) is float
+        assert complex(one) == 1 + 0j
+        assert type(complex(one)) is complex
         assert bool(td.zeros((), dtype=dtype)) is False
         if dtype.is_integer:
             assert operator.index(one) == 1
             assert [10, 20][one] == 20
         else:
-            with pytest.raises(TypeError, match="index: a .* tensor is not a whole number"):
+            with pytest.raises(TypeError, match=r"index: a .* tensor is not a whole number"):
                 operator.index(one)
     for value in (math.inf, -math.inf, math.nan):
         assert str(float(td.asarray(value))) == str(value)
@@ -528,7 +640,7 @@ def test_tensors_do_not_change() -> None:
 # ---- the other functions
 
 
-@pytest.mark.parametrize("name", "sum prod max min mean std var any all count_nonzero".split())
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "mean", "std", "var", "any", "all", "count_nonzero"])
 def test_folds(name: str) -> None:
     dtypes = {"mean": FLOATS, "std": FLOATS, "var": FLOATS}.get(name, NUMERIC)
     dtypes = DTYPES if name in ("any", "all", "count_nonzero") else dtypes
@@ -567,23 +679,35 @@ def test_arranging(dtype: td.DType) -> None:
     x = sample((2, 3, 4), dtype, 0)
     t = td.asarray(x)
     calls = [
-        (lambda m, x: m.moveaxis(x, 0, 2), None), (lambda m, x: m.moveaxis(x, (0, 1), (-1, 0)), None),
-        (lambda m, x: m.flip(x), None), (lambda m, x: m.flip(x, axis=(0, 2)), None), (lambda m, x: m.roll(x, 3), None),
-        (lambda m, x: m.roll(x, (1, -2), axis=(0, 2)), None), (lambda m, x: m.tile(x, (2, 1)), None),
-        (lambda m, x: m.tile(x, (2, 1, 1, 3)), None), (lambda m, x: m.repeat(x, 2), None),
-        (lambda m, x: m.repeat(x, 2, axis=1), None), (lambda m, x: m.expand_dims(x, axis=1), None),
-        (lambda m, x: m.reshape(x, (4, -1)), None), (lambda m, x: m.broadcast_to(x, (5, 2, 3, 4)), None),
-        (lambda m, x: m.squeeze(x[:, :1], axis=1), None), (lambda m, x: m.concat([x, x], axis=-1), None),
-        (lambda m, x: m.concat([x, x[0]], axis=None), None), (lambda m, x: m.stack([x, x], axis=-1), None),
-        (lambda m, x: m.permute_dims(x, (2, 0, 1)), None), (lambda m, x: m.matrix_transpose(x), None),
-        (lambda m, x: m.tril(x, k=1), None), (lambda m, x: m.triu(x, k=-1), None), (lambda m, x: x[..., None, ::-2], None),
-        (lambda m, x: m.take(x, m.asarray([1, 0, 1]), axis=1), None), (lambda m, x: m.where(x > 1, x, 0 * x), None),
-        (lambda m, x: m.zeros_like(x), None), (lambda m, x: m.full_like(x, 1), None),
-        (lambda m, x: m.repeat(x, m.asarray([1, 0, 2]), axis=1), None),
-    ]  # fmt: skip
-    for call, _ in calls:
-        if dtype is td.bool and call in [c for c, _ in calls[23:24]]:
-            continue
+        lambda m, x: m.moveaxis(x, 0, 2),
+        lambda m, x: m.moveaxis(x, (0, 1), (-1, 0)),
+        lambda m, x: m.flip(x),
+        lambda m, x: m.flip(x, axis=(0, 2)),
+        lambda m, x: m.roll(x, 3),
+        lambda m, x: m.roll(x, (1, -2), axis=(0, 2)),
+        lambda m, x: m.tile(x, (2, 1)),
+        lambda m, x: m.tile(x, (2, 1, 1, 3)),
+        lambda m, x: m.repeat(x, 2),
+        lambda m, x: m.repeat(x, 2, axis=1),
+        lambda m, x: m.expand_dims(x, axis=1),
+        lambda m, x: m.reshape(x, (4, -1)),
+        lambda m, x: m.broadcast_to(x, (5, 2, 3, 4)),
+        lambda m, x: m.squeeze(x[:, :1], axis=1),
+        lambda m, x: m.concat([x, x], axis=-1),
+        lambda m, x: m.concat([x, x[0]], axis=None),
+        lambda m, x: m.stack([x, x], axis=-1),
+        lambda m, x: m.permute_dims(x, (2, 0, 1)),
+        lambda m, x: m.matrix_transpose(x),
+        lambda m, x: m.tril(x, k=1),
+        lambda m, x: m.triu(x, k=-1),
+        lambda m, x: x[..., None, ::-2],
+        lambda m, x: m.take(x, m.asarray([1, 0, 1]), axis=1),
+        lambda m, x: m.where(x == x[0], x, x[::-1]),
+        lambda m, x: m.zeros_like(x),
+        lambda m, x: m.full_like(x, 1),
+        lambda m, x: m.repeat(x, m.asarray([1, 0, 2]), axis=1),
+    ]
+    for call in calls:
         same(call(td, t), call(np, x), dtype)
     for got, want in zip(td.unstack(t, axis=1), np.unstack(x, axis=1), strict=True):
         same(got, want, dtype)
@@ -661,14 +785,14 @@ def test_shifts() -> None:
             same(td.fft.ifftshift(td.asarray(x), axes=axes), np.fft.ifftshift(x, axes))
 
 
-@pytest.mark.parametrize("name", "fft ifft fftn ifftn rfft irfft rfftn irfftn hfft ihfft".split())
+@pytest.mark.parametrize("name", ["fft", "ifft", "fftn", "ifftn", "rfft", "irfft", "rfftn", "irfftn", "hfft", "ihfft"])
 def test_transforms_need_complex_numbers(name: str) -> None:
     with pytest.raises(td.DTypeError, match=f"{name}: Fourier transforms have complex numbers .* no complex dtype"):
         getattr(td.fft, name)(td.ones(4), axis=-1)
 
 
 def test_errors_of_frequencies() -> None:
-    with pytest.raises(ValueError, match="fftfreq: 0 samples. Give at least 1"):
+    with pytest.raises(ValueError, match=r"fftfreq: 0 samples\. Give at least 1"):
         td.fft.fftfreq(0)
     with pytest.raises(td.DTypeError, match="rfftfreq: dtype int64 is not floating point"):
         td.fft.rfftfreq(4, dtype=td.int64)

@@ -209,3 +209,25 @@ def test_dtype_functions() -> None:
         td.finfo(td.int8)
     with pytest.raises(td.DTypeError, match="'strange' is not a kind"):
         td.isdtype(td.int8, "strange")
+
+
+def test_sizes_are_integers_of_any_library() -> None:
+    for made in (td.zeros(np.int64(3)), td.ones((np.int32(3),)), td.full(td.asarray(3), 2), td.eye(np.int64(3))[0]):
+        assert made.shape == (3,)
+        assert type(made.shape[0]) is int
+    assert td.eye(2, 3, k=np.int64(1)).tolist() == [[0, 1, 0], [0, 0, 1]]
+    for make in (lambda: td.zeros(3.0), lambda: td.eye(3.0), lambda: td.linspace(0, 1, 3.0), lambda: td.eye(3, k=0.5)):
+        with pytest.raises(td.DTypeError, match="is not a whole number"):
+            make()  # pyright: ignore
+
+
+def test_linspace_is_made_in_double_precision() -> None:
+    for start in (0.1, np.float64(0.1), td.asarray(0.1, dtype=td.float64)):
+        got = td.linspace(start, 1, 7, dtype=td.float64)
+        np.testing.assert_array_equal(got.numpy(), np.linspace(0.1, 1, 7))
+    ends = td.asarray(-3.0), np.float32(50)  # their precision is not that of the result
+    np.testing.assert_array_equal(td.linspace(*ends, 50, dtype=td.float64).numpy(), np.linspace(-3, 50, 50))
+    with pytest.raises(td.ShapeError, match="linspace: -1 numbers"):
+        td.linspace(0, 1, -1)
+    with pytest.raises(td.ShapeError, match="float: .* has 2 elements"):
+        td.linspace(td.asarray([0.0, 1.0]), 1, 3)  # pyright: ignore[reportArgumentType]

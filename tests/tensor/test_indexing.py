@@ -263,3 +263,53 @@ def test_a_mask_without_axes(x: np.ndarray, value: bool) -> None:
     changed = x.copy()
     changed[mask] = 7
     np.testing.assert_array_equal(td.asarray(x).at[td.asarray(mask)].set(7.0), changed)
+
+
+def test_an_ellipsis_of_no_axes_still_keeps_arrays_apart() -> None:
+    i, j = np.array([0, 1]), np.array([1, 2])
+    for key in [
+        (slice(None), i, ..., 0, slice(None)),
+        (slice(None), i, j, ..., 0),
+        (slice(None), i, slice(None), ..., j),
+    ]:
+        np.testing.assert_array_equal(td.asarray(X)[key].numpy(), X[key])
+    small = X[0]
+    for key in [(slice(None), i, ..., 0), (slice(None), i, ..., j), (slice(None), 0, ..., i), (i, ..., 0, 0)]:
+        np.testing.assert_array_equal(td.asarray(small)[key].numpy(), small[key])
+        changed = small.copy()
+        changed[key] = -1
+        np.testing.assert_array_equal(td.asarray(small).at[key].set(-1).numpy(), changed)
+
+
+@pytest.mark.parametrize("key", [0, [0], np.array([True, False, True])], ids=str)
+def test_numbers_put_into_integers_must_fit(key: Any) -> None:
+    x = td.asarray([1, 2, 3], dtype=td.uint8)
+    assert x.at[key].set(255).dtype is td.uint8
+    assert x.at[key].subtract(1).numpy()[0] == 0
+    big = td.zeros(3, dtype=td.uint64).at[key].set(2**64 - 1)
+    assert big.numpy()[0] == 2**64 - 1
+    for value in (300, -1):
+        with pytest.raises(td.DTypeError, match=f"at: {value} does not fit uint8"):
+            x.at[key].set(value)
+    with pytest.raises(td.DTypeError, match="at: cannot put float32 into uint8"):
+        x.at[key].set(1.5)
+
+
+def test_masked_fill_keeps_the_dtype() -> None:
+    mask = td.asarray([True, False])
+    for dtype in (td.bool, td.uint8, td.int64, td.float16, td.float32):
+        filled = td.zeros(2, dtype=dtype).masked_fill(mask, 1)
+        assert filled.dtype is dtype
+        assert filled.tolist() == [1, 0]
+    wide = td.asarray(0.5, dtype=td.float64)
+    assert td.zeros(2).masked_fill(mask, wide).dtype is td.float32
+    assert td.zeros(2, dtype=td.float64).masked_fill(mask, 0.1).tolist() == [0.1, 0.0]
+    with pytest.raises(td.DTypeError, match="masked_fill: cannot put float32 into int64"):
+        td.arange(2).masked_fill(mask, 1.5)
+    with pytest.raises(td.DTypeError, match="masked_fill: 300 does not fit uint8"):
+        td.zeros(2, dtype=td.uint8).masked_fill(mask, 300)
+
+
+def test_lists_of_unequal_length_are_no_index() -> None:
+    with pytest.raises(td.IndexRangeError, match="differ in length"):
+        td.asarray(X)[[[0, 1], [1]]]

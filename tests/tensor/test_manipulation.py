@@ -1,5 +1,6 @@
 """Shapes, axes, joining, splitting, repeating and padding against NumPy."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -163,3 +164,88 @@ def test_lists_of_tensors() -> None:
     grid = td.meshgrid(td.asarray(1.0), td.arange(2))
     assert isinstance(grid, list)
     assert [g.tolist() for g in grid] == [[[1.0], [1.0]], [[0], [1]]]
+
+
+I = np.int64
+NUMPY_INTEGERS: dict[str, tuple[Callable[[td.Tensor], Any], Callable[[Any], Any]]] = {
+    "reshape": (lambda t: t.reshape(I(6), 4), lambda x: x.reshape(6, 4)),
+    "reshape to one axis": (lambda t: td.reshape(t, I(24)), lambda x: x.reshape(24)),
+    "permute": (lambda t: t.permute(I(2), I(0), I(1)), lambda x: x.transpose(2, 0, 1)),
+    "transpose": (lambda t: t.transpose(I(0), I(2)), lambda x: x.swapaxes(0, 2)),
+    "moveaxis": (lambda t: td.moveaxis(t, I(0), I(2)), lambda x: np.moveaxis(x, 0, 2)),
+    "expand_dims": (lambda t: td.expand_dims(t, I(1)), lambda x: np.expand_dims(x, 1)),
+    "squeeze": (lambda t: td.squeeze(t[None], I(0)), lambda x: x),
+    "flip": (lambda t: td.flip(t, axis=I(1)), lambda x: np.flip(x, 1)),
+    "roll": (lambda t: td.roll(t, I(1), axis=I(2)), lambda x: np.roll(x, 1, 2)),
+    "roll all": (lambda t: td.roll(t, I(5)), lambda x: np.roll(x, 5)),
+    "tile": (lambda t: td.tile(t, I(2)), lambda x: np.tile(x, 2)),
+    "split": (lambda t: td.split(t, I(2), axis=2)[1], lambda x: x[:, :, 2:]),
+    "split in sizes": (lambda t: td.split(t, np.array([1, 3]), axis=2)[1], lambda x: x[:, :, 1:]),
+    "chunk": (lambda t: td.chunk(t, I(2), axis=2)[1], lambda x: x[:, :, 2:]),
+    "pad": (lambda t: td.pad(t, I(1)), lambda x: np.pad(x, 1)),
+    "pad by pairs": (lambda t: td.pad(t, [(I(1), I(0))] * 3), lambda x: np.pad(x, [(1, 0)] * 3)),
+    "tril": (lambda t: td.tril(t, k=I(1)), lambda x: np.tril(x, 1)),
+    "sum": (lambda t: t.sum(I(1)), lambda x: x.sum(1)),
+    "expand": (lambda t: t.expand(I(2), -1, -1, -1), lambda x: np.broadcast_to(x, (2, 2, 3, 4))),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY_INTEGERS)
+def test_sizes_and_axes_may_be_numpy_integers(name: str) -> None:
+    ours, theirs = NUMPY_INTEGERS[name]
+    got = ours(td.asarray(X))
+    same(got, theirs(X))
+    assert all(type(n) is int for n in got.shape)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.reshape(24, 1.0),  # a size that is no integer was left out
+        lambda t: t.reshape(24, (1,)),
+        lambda t: t.permute(2.0, 0, 1),
+        lambda t: td.split(t, [1.0, 3.0], axis=2),
+        lambda t: td.pad(t, 1.5),
+        lambda t: td.pad(t, [(1.5, 1)] * 3),
+        lambda t: td.tile(t, 1.5),
+        lambda t: td.roll(t, 1.5, axis=0),
+        lambda t: td.chunk(t, 2.0),
+        lambda t: td.tril(t, k=0.5),
+        lambda t: t.sum(1.0),
+        lambda t: td.softmax(t.float(), axis=1.5),
+    ],
+)
+def test_sizes_and_axes_that_are_no_integers_are_refused(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(td.DTypeError, match="is not a whole number"):
+        call(td.asarray(X))
+
+
+def test_unflatten_and_expand_refuse_what_does_not_fit() -> None:
+    t = td.asarray(X)
+    same(t.unflatten(-1, (2, 1, -1)), X.reshape(2, 3, 2, 1, 2))
+    same(td.zeros((0, 3)).unflatten(0, (2, 0)), np.zeros((2, 0, 3)))
+    with pytest.raises(td.ShapeError, match="unflatten: axis 5 is out of range"):
+        t.unflatten(5, (2, 1))
+    for sizes in [(3, -1), (-1, -1), (5, 1), (0, -1), (-2, -2), ()]:
+        with pytest.raises(td.ShapeError, match="do not multiply to 4, the size of axis 2"):
+            t.unflatten(2, sizes)
+    with pytest.raises(td.ShapeError, match="do not multiply to 1"):
+        td.ones((2, 1)).unflatten(1, (-1, -1, -1))
+    for sizes in [(4,), (), (-1, 2, 3, 4)]:
+        with pytest.raises(td.ShapeError, match=r"expand: .* does not fit i64\[2,3,4\]"):
+            t.expand(*sizes)
+    for shape in [(-1,), (-1, 2, 3, 4), (2, 3, -4)]:
+        with pytest.raises(td.ShapeError, match="broadcast_to"):
+            td.broadcast_to(td.asarray(1.0), shape)
+
+
+def test_pad_refuses_values_that_the_dtype_does_not_hold() -> None:
+    same(td.pad(td.ones(1, dtype=td.uint8), 1, value=255), [255, 1, 255])
+    same(td.pad(td.ones(1, dtype=td.int8), 1, value=td.asarray(7)), [7, 1, 7])
+    assert td.pad(td.ones(1, dtype=td.float64), (0, 1), value=0.1).tolist() == [1.0, 0.1]
+    for value in (300, -1):
+        with pytest.raises(td.DTypeError, match=f"pad: {value} does not fit uint8"):
+            td.pad(td.ones(1, dtype=td.uint8), 1, value=value)
+    for value in (1.5, float("nan"), np.float32(1.5)):
+        with pytest.raises(td.DTypeError, match="is a float, dtype int64 holds integers"):
+            td.pad(td.arange(3), 1, value=value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_shapes_that_do_not_fit(call: Any, text: str) -> None:
 
 def test_multi_dot_takes_the_cheapest_order() -> None:
     for sizes in [(10, 2, 30, 3), (2, 30, 3, 20), (4, 3, 2, 5, 6, 1), (2, 3, 2)]:
-        arrays = [draw(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+        arrays = [draw(a, b) for a, b in itertools.pairwise(sizes)]
         got = LA.multi_dot([td.asarray(a) for a in arrays])
         np.testing.assert_allclose(
             got.numpy(), np.linalg.multi_dot(arrays) if len(arrays) > 1 else arrays[0], rtol=1e-10
@@ -185,3 +186,14 @@ def test_vander() -> None:
                 LA.vander(td.asarray(x), n).numpy(), torch.linalg.vander(torch.tensor(x), N=n).numpy()
             )
     np.testing.assert_array_equal(LA.vander(td.ones(3), 1).numpy(), np.ones((3, 1)))
+
+
+def test_what_pytorch_has_at_the_top_is_pointed_to() -> None:
+    for name, where in [
+        ("det", "td.linalg.det"),
+        ("inverse", "td.linalg.inv"),
+        ("norm", "td.linalg.norm"),
+        ("vdot", "td.dot"),
+    ]:
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'. PyTorch's {name} is here: {where}"):
+            getattr(td, name)

@@ -13,7 +13,7 @@ from treadle.runtime import Machine, Profile, Run
 
 from .places import Place, places_of
 
-COMPUTE = "compute"
+COMPUTE, HOST = "compute", "host"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class KernelReport:
         flops: arithmetic operations; a transcendental function counts as its table cost.
         nbytes: every operand and result once.
         intensity: flops per byte.
-        limit: what the roofline says it cannot outrun: "compute", or the level of memory its operands fit in.
+        limit: what the roofline says it cannot outrun: "compute", or the level of memory its operands fit in;
+            "host" for one that runs in Python, which no roofline describes.
         predicted_ns: the least time the measured roofline allows on these threads.
         measured_ns: the time of the call, mean over its threads.
         ratio: measured over predicted.
@@ -125,7 +126,7 @@ def _call(step: Step, threads: int, machine: Machine, busy_ns: float) -> _Call:
     compute = 1e9 * kernel.flops / machine.peak_flops(threads, max(floats, default=4))
     memory = 1e9 * kernel.nbytes / machine.bandwidth(threads, kernel.nbytes)
     level = next((m.name for m in machine.levels if kernel.nbytes <= m.capacity), machine.levels[-1].name)
-    limit = COMPUTE if compute >= memory else level
+    limit = HOST if kernel.kind == HOST else COMPUTE if compute >= memory else level
     return _Call(threads, max(compute, memory), limit, busy_ns / threads)
 
 

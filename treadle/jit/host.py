@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.ir import Graph
+from treadle.ir import Get, Graph, Input
 from treadle.ops.fused import run_graph
 from treadle.ops.host import Host
-from treadle.runtime.host import host_task, take_failure
+from treadle.runtime.host import Function, host_task, take_failure
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -21,11 +21,22 @@ Array = np.ndarray[Any, Any]
 
 def host_address(body: Graph) -> int:
     """Return the address of a task that computes a graph by the reference meaning of its one op."""
-    return host_task(partial(_run, body), [n.type for n in body.inputs], [n.type for n in body.outputs])
+    return host_task(_function(body), [n.type for n in body.inputs], [n.type for n in body.outputs])
 
 
-def _run(body: Graph, arrays: Sequence[Array]) -> list[Array]:
-    return run_graph(body, arrays)
+def _function(body: Graph) -> Function:
+    """Return what a graph computes as a function of arrays; the walk over it is done here where that is possible."""
+    (node,) = _ops(body)
+    if not all(isinstance(a.op, Input) for a in node.args):
+        return partial(run_graph, body)
+    operands = [a.op.index for a in node.args]
+    chosen = [n.op.index if isinstance(n.op, Get) else None for n in body.outputs]
+
+    def compute(arrays: Sequence[Array]) -> list[Array]:
+        found = node.op.eval(*[arrays[k] for k in operands])
+        return [found if k is None else found[k] for k in chosen]
+
+    return compute
 
 
 def host_text(body: Graph) -> str:

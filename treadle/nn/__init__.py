@@ -34,6 +34,7 @@ from .activation import (
 )
 from .alignment import AdditiveAttention, HardAttention, LocalAttention, LuongAttention
 from .attention import GroupedQueryAttention, KVCache, MultiheadAttention
+from .bilinear import Bilinear
 from .containers import ModuleDict, ModuleList, Sequential
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .files import load, read_arrays, save, write_arrays
@@ -130,6 +131,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "Block",
     "Buffer",
     "CTCLoss",

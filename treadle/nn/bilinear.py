@@ -1,4 +1,4 @@
-"""The bilinear layer, and distances as modules."""
+"""The bilinear layer: a form of two inputs."""
 
 from __future__ import annotations
 
@@ -56,30 +56,3 @@ class Bilinear(Module):
             f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
         )
-
-
-class PairwiseDistance(Module):
-    """The p-norm of x1 - x2 + eps along the last axis."""
-
-    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
-        super().__init__()
-        self.norm = p
-        self.eps = eps
-        self.keepdim = keepdim
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Return the distances."""
-        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
-
-
-class CosineSimilarity(Module):
-    """The cosine of the angle between x1 and x2 along an axis."""
-
-    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
-        super().__init__()
-        self.dim = dim
-        self.eps = eps
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Return the similarities."""
-        return F.cosine_similarity(x1, x2, self.dim, self.eps)

@@ -1,5 +1,6 @@
-"""Optimisers named as in PyTorch, learning rates as functions of the step, clipping. Open `optimizer.py` first."""
+"""Optimisers and schedulers named as in PyTorch, rates as functions of the step. Open `optimizer.py` first."""
 
+from . import lr_scheduler, swa_utils
 from .adafactor import Adafactor
 from .adagrad import Adadelta, Adagrad, RMSprop
 from .adam import Adam, AdamState, AdamW, adam
@@ -12,9 +13,11 @@ from .optimizer import Group, Optimizer
 from .schedule import Schedule, chain, constant, cosine, linear, warmup
 from .sgd import SGD, SGDState, sgd
 from .signs import Lion, Rprop
+from .swa_utils import EMA, AveragedModel
 
 __all__ = [
     "ASGD",
+    "EMA",
     "LAMB",
     "LARS",
     "SGD",
@@ -25,6 +28,7 @@ __all__ = [
     "AdamState",
     "AdamW",
     "Adamax",
+    "AveragedModel",
     "Group",
     "Lion",
     "Muon",
@@ -43,6 +47,8 @@ __all__ = [
     "cosine",
     "get_total_norm",
     "linear",
+    "lr_scheduler",
     "sgd",
+    "swa_utils",
     "warmup",
 ]

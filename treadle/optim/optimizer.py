@@ -179,6 +179,14 @@ class Optimizer:
         wide = state_dtype(parameter.dtype)
         return {slot: zeros(parameter.shape, dtype=wide) for slot in self.slots_of(group.options)}
 
+    def complete_state(self) -> None:
+        """Add the state that settings changed since the start need: momentum where there was none."""
+        for group in self.param_groups:
+            for parameter in group.params:
+                held = self.state[id(parameter)]
+                for slot, value in self.first(group, parameter).items():
+                    held.setdefault(slot, Cell(value))
+
     def first_shared(self, group: Group) -> State:
         """Return the numbers a group's parameters share before the first step, float32 scalars."""
         return {name: zeros((), dtype=float32) for name in self.shared}

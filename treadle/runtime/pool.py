@@ -48,6 +48,9 @@ class Native:
         return (self.clock() - self.started[0]) / (time.perf_counter_ns() - self.started[1])
 
 
+_every: list[Native] = []  # two threads may load at once; programs hold addresses in either executor
+
+
 @cache
 def native() -> Native:
     """The executor, compiled and loaded at first use."""
@@ -58,7 +61,7 @@ def native() -> Native:
     four = ctypes.CFUNCTYPE(None, word, word, word, word)
     two = ctypes.CFUNCTYPE(None, word, word)
     clock = ctypes.CFUNCTYPE(ctypes.c_int64)(code.address(executor.CLOCK))
-    return Native(
+    made = Native(
         run=four(code.address(executor.RUN)),
         run_alone=four(code.address(executor.RUN_ALONE)),
         worker=two(code.address(executor.WORKER)),
@@ -67,6 +70,8 @@ def native() -> Native:
         started=(clock(), time.perf_counter_ns()),
         keep=code,
     )
+    _every.append(made)
+    return made
 
 
 class Pool:

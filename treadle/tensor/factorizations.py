@@ -15,7 +15,7 @@ from treadle.core import DTypeError, ShapeError, TraceError, broadcast_shapes
 from treadle.ir import results
 
 from . import manipulation as shapes
-from .creation import eye
+from .creation import eye, zeros
 from .elementwise import require_float
 from .manipulation import broadcast_to, expand_dims
 from .promotion import Operand, as_tensor, cast, meet
@@ -251,7 +251,7 @@ def lstsq(A: Operand, B: Operand, /, rcond: float | None = None, *, driver: str 
         off = a @ x - b
         left = (off * off).sum(axis=-2)
     else:
-        left = shapes.reshape(b[..., :0, :0].sum(axis=-1), (*b.shape[:-2], 0))
+        left = zeros((0,), dtype=a.dtype)
     if vector:
         x = shapes.squeeze(x, -1)
     return LstsqResult(x, left, rank, values)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from treadle import ops
-from treadle.core import ShapeError, broadcast_shapes, normalize_axis
+from treadle.core import ShapeError, broadcast_shapes, normalize_axis, several, whole_number
 from treadle.ir import Node, Op, constant
 
 from . import manipulation as shapes
@@ -92,13 +92,16 @@ def outer(x1: Operand, x2: Operand, /) -> Tensor:
 def tensordot(x1: Operand, x2: Operand, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
     """Return the product summed over axes: the last and first `axes` ones, or the listed axes of either operand."""
     a, b = as_tensor("tensordot", x1), as_tensor("tensordot", x2)
-    if isinstance(axes, int):
-        if not 0 <= axes <= min(a.ndim, b.ndim):
-            raise ShapeError(f"tensordot: cannot sum over {axes} axes of {a.node.type!r} and {b.node.type!r}.")
-        over_a, over_b = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    given: Any = axes
+    if several(given):
+        over_a, over_b = (
+            [normalize_axis("tensordot", i, t.ndim) for i in g] for t, g in zip((a, b), given, strict=True)
+        )
     else:
-        over_a = [normalize_axis("tensordot", i, a.ndim) for i in axes[0]]
-        over_b = [normalize_axis("tensordot", i, b.ndim) for i in axes[1]]
+        count = whole_number("tensordot", given)
+        if not 0 <= count <= min(a.ndim, b.ndim):
+            raise ShapeError(f"tensordot: cannot sum over {count} axes of {a.node.type!r} and {b.node.type!r}.")
+        over_a, over_b = list(range(a.ndim - count, a.ndim)), list(range(count))
     if [a.shape[i] for i in over_a] != [b.shape[i] for i in over_b]:
         raise ShapeError(
             f"tensordot: axes {over_a} of {a.node.type!r} and {over_b} of {b.node.type!r} differ in size. They must be "

@@ -46,7 +46,10 @@ def _usable(x: object) -> bool:
 
 
 class Operators(OrderMethods):
-    """What can be done with a tensor, or with a cell as the tensor it holds."""
+    """What can be done with a tensor, or with a cell as the tensor it holds.
+
+    Tensors do not change: `x += y` is `x = x + y`, and gives x the dtype and shape that sum has.
+    """
 
     __slots__ = ()
     __array_priority__ = 1000  # `array + tensor` is a tensor

@@ -43,7 +43,7 @@ def scan(
     >>> import treadle as td
     >>> total, sums = td.scan(lambda c, x: (c + x, c + x), td.asarray(0.0), td.asarray([1.0, 2.0, 3.0]))
     >>> sums
-    tensor([1., 3., 6.])
+    Tensor([1., 3., 6.], dtype=float32, shape=(3,))
 
     Args:
         f: takes the carry and the slices at this turn; returns the next carry and what to stack.

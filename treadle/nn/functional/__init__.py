@@ -42,6 +42,7 @@ from .binary import (
 from .classification import cross_entropy, nll_loss
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ctc import ctc_loss
+from .distance import bilinear, pdist
 from .distribution import gaussian_nll_loss, kl_div, poisson_nll_loss
 from .dropout import dropout
 from .linear import embedding, linear, one_hot
@@ -99,6 +100,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "causal_mask",
@@ -157,6 +159,7 @@ __all__ = [
     "normalize",
     "one_hot",
     "pairwise_distance",
+    "pdist",
     "poisson_nll_loss",
     "prelu",
     "relu",

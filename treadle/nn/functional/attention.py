@@ -9,9 +9,9 @@ import math
 
 from treadle.core import ConfigError, ShapeError
 from treadle.ir import Op, results
-from treadle.tensor import Tensor, creation, made, node_of
+from treadle.tensor import Tensor, creation, made, node_of, reductions
 from treadle.tensor.elementwise import abs as absolute
-from treadle.tensor.elementwise import where
+from treadle.tensor.elementwise import logical_not, where
 from treadle.tensor.manipulation import broadcast_to
 from treadle.tensor.promotion import Operand, as_tensor, meet
 from treadle.tensor.random import Generator
@@ -60,7 +60,7 @@ def scaled_dot_product_attention(
         )
     if is_causal and attn_mask is not None:
         raise ConfigError(f"{what}: both is_causal and attn_mask are given. Put the causal part into the mask.")
-    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    factor = 1 / math.sqrt(q.shape[-1] or 1) if scale is None else scale
     plain = attn_mask is None and dropout_p == 0 and k.shape == v.shape and q.shape[:-2] == k.shape[:-2]
     if plain and 2 <= q.ndim <= 4:
         four = [made(node, t).reshape((1,) * (4 - t.ndim) + t.shape) for node, t in zip(nodes, (q, k, v), strict=True)]
@@ -69,8 +69,20 @@ def scaled_dot_product_attention(
         return out_BTHD.permute(0, 2, 1, 3).reshape((*q.shape[:-1], v.shape[-1]))
     if is_causal:
         attn_mask = causal_mask(q.shape[-2], k.shape[-2])
-    weights = attention_weights(q, k, attn_mask, scale=factor)
+    if attn_mask is None:
+        weights = attention_weights(q, k, scale=factor)
+    else:
+        # A row that may look nowhere gets zeros, not 0/0; its scores are replaced as well, for the gradient's sake.
+        nowhere = _sees_nothing(as_tensor(what, attn_mask))
+        scores = where(nowhere, 0.0, masked_scores((q @ k.mT) * factor, attn_mask))
+        weights = where(nowhere, 0.0, softmax(scores, -1))
     return dropout(weights, dropout_p, generator=generator) @ v
+
+
+def _sees_nothing(mask: Tensor) -> Tensor:
+    """Return for every row of a mask whether all of it is masked."""
+    visible = mask if mask.dtype.kind == "bool" else mask != -math.inf
+    return logical_not(reductions.any(visible, axis=-1, keepdims=True))
 
 
 def attention_weights(
@@ -79,7 +91,7 @@ def attention_weights(
     """Return softmax(scale * query key^T), [..., T, S]; arguments are those of `scaled_dot_product_attention`."""
     what = "attention_weights"
     q, k = as_tensor(what, query), as_tensor(what, key)
-    scores = (q @ k.mT) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    scores = (q @ k.mT) * (1 / math.sqrt(q.shape[-1] or 1) if scale is None else scale)
     return softmax(scores if attn_mask is None else masked_scores(scores, attn_mask), -1)
 
 
