@@ -123,8 +123,8 @@ def test_axes() -> None:
 )
 def test_sizes_and_axes_are_integers_of_any_library(one: Any) -> None:
     assert whole_numbers("f", one) == (2,)
-    for given in ([one, 3], (one, 3), (v for v in (one, 3)), np.array([2, 3]), td.asarray([2, 3])):
-        assert whole_numbers("f", given) == (2, 3)
+    for several in ([one, 3], (one, 3), (v for v in (one, 3)), np.array([2, 3]), td.asarray([2, 3])):
+        assert whole_numbers("f", several) == (2, 3)
     assert normalize_axis("f", one, 3) == 2
     assert normalize_axes("f", one, 3) == normalize_axes("f", [one], 3) == (2,)
     assert all(type(v) is int for v in (*whole_numbers("f", [one]), normalize_axis("f", one, 3)))

@@ -229,5 +229,5 @@ def test_linspace_is_made_in_double_precision() -> None:
     np.testing.assert_array_equal(td.linspace(*ends, 50, dtype=td.float64).numpy(), np.linspace(-3, 50, 50))
     with pytest.raises(td.ShapeError, match="linspace: -1 numbers"):
         td.linspace(0, 1, -1)
-    with pytest.raises(td.ShapeError, match="float: .* has 2 elements"):
+    with pytest.raises(td.ShapeError, match=r"float: .* has 2 elements"):
         td.linspace(td.asarray([0.0, 1.0]), 1, 3)  # pyright: ignore[reportArgumentType]
