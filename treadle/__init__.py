@@ -291,7 +291,7 @@ _Namespace.module = sys.modules[__name__]
 
 def __getattr__(name: str) -> ModuleType:
     """Import the packages above on first use: `td.nn` works, and who needs tensors only does not wait for it."""
-    if name in ("nn", "optim", "data"):
+    if name in ("nn", "optim", "data", "metrics"):
         return importlib.import_module(f"treadle.{name}")
     hint: _Any = importlib.import_module("treadle.tensor.torch_names")
     raise AttributeError(f"module 'treadle' has no attribute {name!r}{hint.function_hint(name)}")

@@ -356,3 +356,18 @@ def test_accumulated_gradients_are_used_and_cleared() -> None:
     update()
     assert p.grad is None
     assert p.numpy().tolist() == [-4.0] * 3
+
+
+def test_a_gradient_that_is_replaced_is_not_looked_at() -> None:
+    p = nn.Parameter(td.ones(3))
+
+    @td.compile
+    def assign(g: object) -> None:
+        p.grad = g
+        p.value = p.value - p.grad
+
+    for value in range(4):  # there is no gradient before the first call, and one before the others
+        assign(np.full(3, value, np.float32))
+    assert assign.num_compiles == 1
+    assert p.grad.numpy().tolist() == [3.0] * 3
+    assert p.numpy().tolist() == [-5.0] * 3

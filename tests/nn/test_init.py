@@ -68,6 +68,53 @@ def test_layers_start_as_pytorchs():
     assert nn.LayerNorm(4, bias=False).bias is None
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2), (0, 3), (1, 1)])
+def test_eye(shape):
+    np.testing.assert_array_equal(drawn(init.eye_, *shape), np.eye(*shape))
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 2, 3), 1), ((2, 4, 3, 5), 1), ((6, 2, 3, 4, 5), 3), ((4, 4, 1), 2)])
+def test_dirac_is_pytorchs(shape, groups):
+    torch = pytest.importorskip("torch")
+    expected = torch.nn.init.dirac_(torch.empty(shape), groups)
+    np.testing.assert_array_equal(drawn(lambda c: init.dirac_(c, groups), *shape), expected.numpy())
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (3, 2, 2), (1, 5), (8, 2, 2, 1)])
+def test_orthogonal(shape):
+    values = drawn(lambda c: init.orthogonal_(c, 2.0), *shape).reshape(shape[0], -1)
+    small = values @ values.T if values.shape[0] <= values.shape[1] else values.T @ values
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=2e-5)
+
+
+def test_orthogonal_matrices_are_evenly_drawn():
+    """Every element of a 2 x 2 rotation or reflection has mean 0; without the signs of R they would not."""
+    values = np.stack([drawn(init.orthogonal_, 2, 2) for _ in range(200)])
+    assert np.abs(values.mean(axis=0)).max() < 0.2
+    assert 0.3 < (np.linalg.det(values) > 0).mean() < 0.7
+
+
+@pytest.mark.parametrize(("sparsity", "zeros"), [(0.0, 0), (0.25, 3), (0.9, 9), (1.0, 10)])
+def test_sparse(sparsity, zeros):
+    values = drawn(lambda c: init.sparse_(c, sparsity, 0.5), 10, 400)
+    assert ((values == 0).sum(axis=0) == zeros).all()
+    if zeros < 10:
+        assert abs(values[values != 0].std() - 0.5) < 0.03
+    if 0 < zeros < 10:
+        # Every row has its turn.
+        assert np.abs((values == 0).mean(axis=1) - zeros / 10).max() < 0.12
+
+
+@pytest.mark.parametrize(
+    ("name", "param"),
+    [("linear", None), ("conv2d", None), ("conv_transpose3d", None), ("sigmoid", None), ("tanh", None), ("relu", None),
+     ("selu", None), ("leaky_relu", None), ("leaky_relu", 0.3)],
+)  # fmt: skip
+def test_gains_are_pytorchs(name, param):
+    torch = pytest.importorskip("torch")
+    assert init.calculate_gain(name, param) == pytest.approx(torch.nn.init.calculate_gain(name, param))
+
+
 def test_the_same_seed_gives_the_same_weights():
     first = np.asarray(nn.Linear(5, 4).weight)
     td.manual_seed(0)
@@ -81,6 +128,18 @@ def test_wrong_settings_are_refused():
         init.xavier_uniform_(vector)
     with pytest.raises(ConfigError, match=r"no gain for 'swish'\. Allowed: linear"):
         init.calculate_gain("swish")
+    with pytest.raises(ShapeError, match=r"eye_: a tensor of shape \[3\] is not a matrix"):
+        init.eye_(vector)
+    with pytest.raises(ShapeError, match=r"dirac_: a weight of shape \[3\] is no convolution's"):
+        init.dirac_(vector)
+    with pytest.raises(ConfigError, match=r"groups is 2\. It must divide the 3 output"):
+        init.dirac_(nn.Parameter(td.zeros((3, 1, 1))), 2)
+    with pytest.raises(ShapeError, match=r"orthogonal_: a tensor of shape \[3\]"):
+        init.orthogonal_(vector)
+    with pytest.raises(ShapeError, match=r"sparse_: a tensor of shape \[3\]"):
+        init.sparse_(vector, 0.5)
+    with pytest.raises(ConfigError, match=r"sparsity is 2\. It is a share"):
+        init.sparse_(nn.Parameter(td.zeros((3, 1))), 2)
     with pytest.raises(ConfigError, match="std is -1"):
         init.normal_(vector, std=-1)
     with pytest.raises(ConfigError, match="in_features is 0"):

@@ -8,7 +8,7 @@ import pytest
 
 import treadle as td
 from treadle import nn, optim
-from treadle.core import CheckpointError, ConfigError
+from treadle.core import CheckpointError, ConfigError, NonFiniteError
 from treadle.nn import functional as F
 
 STEPS = 20
@@ -142,6 +142,27 @@ def test_the_norm_before_clipping_is_returned():
     assert float(optim.get_total_norm([p.grad for p in ps[:2]], float("inf"))) == pytest.approx(0.8, rel=1e-5)
     optim.clip_grad_value_(ps, 0.5)
     np.testing.assert_allclose(np.asarray(ps[0].grad), [0.5, 0])
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, 0.5, float("inf")])
+def test_every_norm_is_pytorchs(norm_type):
+    torch = pytest.importorskip("torch")
+    grads = [[3.0, -4.0], [0.5], [-1.0, 2.0, 0.0]]
+    ours = [parameter(*g, grad=g) for g in grads]
+    theirs = [torch.tensor(g, requires_grad=True) for g in grads]
+    for t, g in zip(theirs, grads, strict=True):
+        t.grad = torch.tensor(g)
+    found = optim.clip_grad_norm_(ours, 1.0, norm_type)
+    assert float(found) == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs, 1.0, norm_type)), rel=1e-5)
+    for p, t in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(p.grad), t.grad.numpy(), rtol=1e-5)
+
+
+def test_a_norm_that_is_not_finite_can_be_an_error():
+    p = parameter(1.0, grad=[float("nan")])
+    optim.clip_grad_norm_([p], 1.0)
+    with pytest.raises(NonFiniteError, match="the norm of the gradients is nan"):
+        optim.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
 
 
 def test_gradients_accumulate_over_rounds():
@@ -284,7 +305,7 @@ def test_bfloat16_parameters_keep_float32_state():
         (lambda p: optim.AdamW([{"params": [p], "lrr": 1}]), r"a group has \['lrr'\]\. Allowed: params, lr, betas"),
         (lambda p: optim.AdamW([p]).param_groups[0].__setitem__("rate", 1), "there is no setting 'rate'"),
         (lambda p: optim.clip_grad_norm_([p], 0), "max_norm is 0"),
-        (lambda p: optim.clip_grad_norm_([p], 1, 3), "norm_type is 3. Allowed: 2 and inf"),
+        (lambda p: optim.clip_grad_norm_([p], 1, -1), "norm_type is -1. Allowed: numbers above 0"),
         (lambda p: optim.clip_grad_value_([p], -1), "clip_value is -1"),
         (lambda p: optim.cosine(1, 0, 0), "cosine: steps is 0"),
     ],

@@ -72,7 +72,7 @@ class Entry:
             if held is not bound and (held.node.type != use.input.type or held.requires_grad != use.requires_grad):
                 return False
         for use in self.trace.grads:
-            if use.local:
+            if not use.read:
                 continue
             grad = use.owner.collected
             now = None if grad is None else grad.node.type

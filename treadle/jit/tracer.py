@@ -31,13 +31,15 @@ class GradUse:
     """The `.grad` of a cell or tensor.
 
     `local` means the function cleared it before anything else: the gradient is scratch of this function, and nobody
-    pays for bringing it out. Otherwise it goes in (if it was there) and out like a cell.
+    pays for bringing it out. Otherwise it goes in (if it was there) and out like a cell. It is not `read` when the
+    function put another in its place first: then it does not matter whether there was one.
     """
 
     owner: Any
     local: bool
     input: Node | None
     held: Tensor | None
+    read: bool
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,14 @@ class Tracer:
             outside = owner.collected
             node = None if outside is None else self.new_input(outside.node.type)
             held = None if node is None else Maker.new(node, 1, False)
-            use = self.grads[id(owner)] = GradUse(owner, False, node, held)
+            use = self.grads[id(owner)] = GradUse(owner, False, node, held, True)
         return use.held
 
     def write_grad(self, owner: Cell | Tensor, grad: Tensor | None) -> None:
         """Set the gradient from here on."""
         use = self.grads.get(id(owner))
         if use is None:
-            use = self.grads[id(owner)] = GradUse(owner, grad is None, None, None)
+            use = self.grads[id(owner)] = GradUse(owner, grad is None, None, None, False)
         use.held = grad
 
     def guard(self, owner: Any, attribute: str, value: Any) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Cell, Tensor, random
-from treadle.tensor.creation import full
-from treadle.tensor.elementwise import clip, erf
+from treadle.tensor.creation import asarray, eye, full
+from treadle.tensor.elementwise import clip, erf, where
+from treadle.tensor.factorizations import qr
+from treadle.tensor.linalg_extension import diagonal
 from treadle.tensor.random import Generator
+from treadle.tensor.sorting import argsort
 
 GAINS = {
     "linear": 1.0,
+    **{f"conv{kind}{n}d": 1.0 for kind in ("", "_transpose") for n in (1, 2, 3)},
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": math.sqrt(2),
@@ -37,13 +43,13 @@ def ones_(cell: Cell) -> Cell:
     return constant_(cell, 1.0)
 
 
-def uniform_(cell: Cell, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None) -> Cell:
+def uniform_(cell: Cell, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw elements evenly from [a, b)."""
     cell.value = (random.uniform(cell.shape, generator=generator) * (b - a) + a).astype(cell.dtype)
     return cell
 
 
-def normal_(cell: Cell, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Cell:
+def normal_(cell: Cell, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw elements from the normal distribution N(mean, std^2)."""
     _check_std("normal_", std)
     cell.value = (random.normal(cell.shape, generator=generator) * std + mean).astype(cell.dtype)
@@ -56,7 +62,6 @@ def trunc_normal_(
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    *,
     generator: Generator | None = None,
 ) -> Cell:
     """Draw elements from N(mean, std^2) limited to [a, b], as one draws again until the value lies inside."""
@@ -71,13 +76,13 @@ def trunc_normal_(
     return cell
 
 
-def xavier_uniform_(cell: Cell, gain: float = 1.0, *, generator: Generator | None = None) -> Cell:
+def xavier_uniform_(cell: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
     bound = gain * math.sqrt(6 / sum(fans("xavier_uniform_", cell)))
     return uniform_(cell, -bound, bound, generator=generator)
 
 
-def xavier_normal_(cell: Cell, gain: float = 1.0, *, generator: Generator | None = None) -> Cell:
+def xavier_normal_(cell: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw from N(0, gain^2 2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
     return normal_(cell, 0.0, gain * math.sqrt(2 / sum(fans("xavier_normal_", cell))), generator=generator)
 
@@ -87,7 +92,6 @@ def kaiming_uniform_(
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    *,
     generator: Generator | None = None,
 ) -> Cell:
     """Draw from U(-b, b), b = gain sqrt(3 / fan) (He et al. 2015, arXiv:1502.01852); `a` is leaky_relu's slope."""
@@ -100,11 +104,70 @@ def kaiming_normal_(
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    *,
     generator: Generator | None = None,
 ) -> Cell:
     """Draw from N(0, gain^2 / fan) (He et al. 2015, arXiv:1502.01852); `a` is leaky_relu's slope."""
     return normal_(cell, 0.0, _kaiming_std("kaiming_normal_", cell, a, mode, nonlinearity), generator=generator)
+
+
+def eye_(cell: Cell) -> Cell:
+    """Set a matrix to the identity, as far as it goes."""
+    if cell.ndim != 2:
+        raise ShapeError(f"eye_: a tensor of shape {list(cell.shape)} is not a matrix. It must have 2 axes.")
+    cell.value = eye(cell.shape[0], cell.shape[1], dtype=cell.dtype)
+    return cell
+
+
+def dirac_(cell: Cell, groups: int = 1) -> Cell:
+    """Set the weight of a convolution [out, in, ...] so that it passes its input channels on, as many as there are.
+
+    With groups, those of each group go to its outputs.
+    """
+    if cell.ndim not in (3, 4, 5):
+        raise ShapeError(f"dirac_: a weight of shape {list(cell.shape)} is no convolution's. It must have 3 to 5 axes.")
+    if groups < 1 or cell.shape[0] % groups:
+        raise ConfigError(f"dirac_: groups is {groups}. It must divide the {cell.shape[0]} output channels.")
+    each = cell.shape[0] // groups
+    weight = np.zeros(cell.shape, np.float32)
+    centre = tuple(size // 2 for size in cell.shape[2:])
+    for channel in range(min(each, cell.shape[1])):
+        weight[(slice(channel, None, each), channel, *centre)] = 1
+    cell.value = asarray(weight).astype(cell.dtype)
+    return cell
+
+
+def orthogonal_(cell: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
+    """Draw a matrix with orthonormal rows, or columns if there are fewer, times `gain` (Saxe et al. 2014, 1312.6120).
+
+    Even over all such matrices: Q of a normal matrix, with the signs that make R's diagonal positive (Mezzadri 2007).
+    More than two axes count as a matrix [size of the first, all others].
+    """
+    if cell.ndim < 2:
+        raise ShapeError(
+            f"orthogonal_: a tensor of shape {list(cell.shape)} is no matrix. It must have 2 axes or more."
+        )
+    size = math.prod(cell.shape)
+    if not size:
+        return cell
+    rows, columns = cell.shape[0], size // cell.shape[0]
+    q, r = qr(random.normal((max(rows, columns), min(rows, columns)), generator=generator))
+    q = q * where(diagonal(r) < 0, -1.0, 1.0)
+    cell.value = ((q if rows >= columns else q.mT).reshape(cell.shape) * gain).astype(cell.dtype)
+    return cell
+
+
+def sparse_(cell: Cell, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Cell:
+    """Draw a matrix from N(0, std^2) with the share `sparsity` of each column set to 0 (Martens 2010)."""
+    if cell.ndim != 2:
+        raise ShapeError(f"sparse_: a tensor of shape {list(cell.shape)} is not a matrix. It must have 2 axes.")
+    if not 0 <= sparsity <= 1:
+        raise ConfigError(f"sparse_: sparsity is {sparsity}. It is a share: 0 to 1.")
+    _check_std("sparse_", std)
+    values = random.normal(cell.shape, generator=generator) * std
+    # The rank of random numbers in a column is a random order of its rows.
+    rank = argsort(argsort(random.uniform(cell.shape, generator=generator), axis=0), axis=0)
+    cell.value = where(rank < math.ceil(sparsity * cell.shape[0]), 0.0, values).astype(cell.dtype)
+    return cell
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
