@@ -3,6 +3,7 @@
 from .attention import emit_attention
 from .cache import object_code
 from .conv import emit_conv
+from .conv_grad import emit_conv_grad
 from .cumulative import emit_cumulative
 from .loops import emit_nest, scratch_nbytes
 from .matmul import emit_matmul
@@ -17,6 +18,7 @@ __all__ = [
     "compile_object",
     "emit_attention",
     "emit_conv",
+    "emit_conv_grad",
     "emit_cumulative",
     "emit_matmul",
     "emit_nest",

@@ -291,7 +291,7 @@ class _Conv:
                 c = f.gep(self.y, f.iadd(f.imul(first, self.row), column), self.elem)
             tile = self.tile(sizes, last=last)
             counts = [const(n, I64) for n in self.counts(run.phase)]
-            f.call(tile, source, self.panel(run, j), c, columns, const(0, tile.params[4].type), *counts)
+            f.call(tile, source, self.panel(run, j), c, columns, *counts)
             if self.y is None:
                 wide = f.imin(columns, s.width)
                 f.call(

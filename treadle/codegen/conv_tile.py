@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .llvm import I1, I64, PTR, Function, Module, Value, VType, const
+from .llvm import I64, PTR, Function, Module, Value, VType, const
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ConvTile:
         steps: distances in A between turns of the outer loops, outermost first.
         step: distance in A between turns of the innermost one.
         mask: whether the last vector of C writes only existing columns.
-        resumes: whether the sums may start from C instead of zero.
+        resumes: whether the sums start from C instead of zero.
         unroll: turns of the innermost loop written in a row; divides their number.
     """
 
@@ -36,11 +36,11 @@ class ConvTile:
 
 
 def conv_tile(module: Module, name: str, tile: ConvTile) -> Function:
-    """A function (a, b, c, columns, resume, count of each outer loop, count of the innermost) for one tile."""
+    """A function (a, b, c, columns, count of each outer loop, count of the innermost) for one tile."""
     counted = [(f"count{k}", I64) for k in range(len(tile.steps) + 1)]
-    params = [("a", PTR), ("b", PTR), ("c", PTR), ("columns", I64), ("resume", I1), *counted]
+    params = [("a", PTR), ("b", PTR), ("c", PTR), ("columns", I64), *counted]
     f = module.function(name, params, internal=True)
-    a, b, c, columns, resume, *counts = f.params
+    a, b, c, columns, *counts = f.params
     kind, elem, lanes = tile.kind, tile.kind.with_lanes(1), tile.kind.lanes
     last = tile.vectors - 1
     mask = f.lane_mask(f.isub(columns, last * lanes), lanes) if tile.mask else None
@@ -75,10 +75,7 @@ def conv_tile(module: Module, name: str, tile: ConvTile) -> Function:
 
         return list(f.loop(0, counts[level], 1, [pa, pb, *sums], body)[1:])
 
-    zeros = [const(0, kind)] * len(places)
-    start = (
-        f.if_(resume, lambda: [f.load(spot(i, j), kind) for i, j in places], lambda: zeros) if tile.resumes else zeros
-    )
+    start = [f.load(spot(i, j), kind) if tile.resumes else const(0, kind) for i, j in places]
     sums = nest(0, a, b, start)[1:]
     for (i, j), value in zip(places, sums, strict=True):
         if mask is not None and j == last:

@@ -12,6 +12,7 @@ from treadle.codegen import (
     Target,
     emit_attention,
     emit_conv,
+    emit_conv_grad,
     emit_cumulative,
     emit_nest,
     emit_product,
@@ -36,6 +37,7 @@ from treadle.schedule import (
     schedule_scatter,
     schedule_scatter_along,
     schedule_sort,
+    schedule_weight_grad,
 )
 from treadle.te import Buffer, Fetch, For, Reduce, Stmt, Store
 
@@ -197,6 +199,22 @@ def _conv(body: Graph, target: Target) -> Kernel:
     )
 
 
+def _conv_grad(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_weight_grad(body, target)
+    return Kernel(
+        _name(body),
+        "conv_grad",
+        f"{schedule}\n{schedule!r}",
+        partial(emit_conv_grad, schedule),
+        schedule.order,
+        schedule.conv.num_tiles,
+        schedule.conv.scratch_nbytes,
+        schedule.flops,
+        schedule.nbytes,
+        frozenset(),
+    )
+
+
 def _product_in_place(body: Graph, after: Following) -> frozenset[tuple[int, int]]:
     """Return the pairs that may be one memory of a group around a product: not those that are multiplied."""
     number = {b.slot: n for b, n in zip(after.buffers, after.order, strict=True)}
@@ -241,6 +259,7 @@ _BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {
     "loop": _loops,
     "matmul": _matmul,
     "conv": _conv,
+    "conv_grad": _conv_grad,
     "scatter": _scatter,
     "scatter_along": _scatter_along,
     "cumulative": _cumulative,

@@ -12,10 +12,10 @@ from treadle.passes.layout import LAYOUT
 from treadle.passes.orient import ORIENT
 from treadle.passes.scan import LOOPS
 from treadle.passes.simplify import SIMPLIFY
+from treadle.passes.special_conv import SPECIAL_CONV
 from treadle.passes.split import SPLIT
-from treadle.passes.taps import TAPS
 
-PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, TAPS, SIMPLIFY, ORIENT, SPLIT)
+PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, SPECIAL_CONV, SIMPLIFY, ORIENT, SPLIT)
 
 
 @dataclass(frozen=True)

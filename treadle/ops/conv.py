@@ -207,6 +207,7 @@ class ConvWeightGrad(ConvOp):
     """
 
     name = "conv_weight_grad"
+    kernel = "conv_grad"
     taps: tuple[int, ...] = ()
 
     @property

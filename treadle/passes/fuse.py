@@ -30,7 +30,7 @@ MAX_DEPTH = 80  # ops that may be nested in one kernel's expressions: they are b
 MAX_READS = 40  # buffers one kernel may read
 DENSE = ("host", "scatter", "scatter_along", "cumulative", "sort")  # kernels that read no views
 PRODUCTS = ("matmul", "conv")  # kernels that finish the elementwise work that follows them
-FLOAT_KERNELS = (*PRODUCTS,)  # kernels that integers do not have; for them there is the plain formula
+FLOAT_KERNELS = (*PRODUCTS, "conv_grad")  # kernels that integers do not have; for them there is the plain formula
 MAX_MEMBERS = 48  # stored values one kernel may compute
 SERIAL_OUTER, SERIAL_INNER = 8, 8192  # a loop over fewer rows than this, each longer than this, keeps threads idle
 

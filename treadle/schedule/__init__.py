@@ -5,6 +5,7 @@ Open `loops.py` first (most kernels), then `product.py` and `matmul.py`.
 
 from .attention import AttentionSchedule, attention_problem, schedule_attention
 from .conv import ConvSchedule, FusedConvSchedule, schedule_conv, schedule_fused_conv
+from .conv_grad import WeightGradSchedule, schedule_weight_grad
 from .cumulative import CumulativeSchedule, schedule_cumulative
 from .loops import LoopSchedule, schedule_loops
 from .matmul import DotSchedule, MatmulProblem, MatmulSchedule, Matrix, TileSchedule, schedule_matmul
@@ -27,6 +28,7 @@ __all__ = [
     "ProductSchedule",
     "SortSchedule",
     "TileSchedule",
+    "WeightGradSchedule",
     "attention_problem",
     "product_of",
     "schedule_attention",
@@ -39,5 +41,6 @@ __all__ = [
     "schedule_scatter",
     "schedule_scatter_along",
     "schedule_sort",
+    "schedule_weight_grad",
     "strided_view",
 ]
