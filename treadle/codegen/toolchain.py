@@ -6,6 +6,7 @@ Everything here may be called from any thread.
 
 import itertools
 import re
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -19,7 +20,9 @@ from treadle.core.errors import CompileError
 
 _llvm: Any = llvmlite.binding
 _OPT_LEVEL = 2  # of code generation only: below 1 there is no scheduling, 3 gains nothing
+_EMIT = "LLVMPY_TargetMachineEmitToMemory"
 _library_numbers = itertools.count()
+_own = threading.local()
 
 
 @cache
@@ -30,12 +33,30 @@ def _triple() -> str:
     return str(_llvm.get_process_triple())
 
 
+def _machine(target: Target) -> Any:
+    """The code generator for a CPU; every thread has its own."""
+    machines: dict[str, Any] = _own.__dict__.setdefault("machines", {})
+    if target.key not in machines:
+        _unlock(_EMIT)
+        triple = _llvm.Target.from_triple(_triple())
+        machines[target.key] = triple.create_target_machine(
+            cpu=target.cpu, features=target.features, opt=_OPT_LEVEL, reloc="pic", codemodel="small", jit=True
+        )
+    return machines[target.key]
+
+
 @cache
-def _machine(cpu: str, features: str) -> Any:
-    triple = _llvm.Target.from_triple(_triple())
-    return triple.create_target_machine(
-        cpu=cpu, features=features, opt=_OPT_LEVEL, reloc="pic", codemodel="small", jit=True
-    )
+def _unlock(name: str) -> None:
+    """Let threads run a function of LLVM at the same time.
+
+    llvmlite holds one lock around every call. Writing object code is nearly all of our time in LLVM, and threads that
+    use contexts and machines of their own, as here, may do it side by side. Where llvmlite has no such wrapper any
+    more, its lock stays.
+    """
+    functions: Any = llvmlite.binding.ffi.lib
+    raw = getattr(getattr(functions, name), "_cfn", None)
+    if raw is not None:
+        functions._fntab[name] = raw
 
 
 @cache
@@ -81,12 +102,12 @@ def _parse(text: str) -> Any:
 
 def compile_object(text: str, target: Target) -> bytes:
     """The relocatable object code of a module in text form."""
-    return bytes(_machine(target.cpu, target.features).emit_object(_parse(text)))
+    return bytes(_machine(target).emit_object(_parse(text)))
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly of a module in text form, to look at."""
-    return str(_machine(target.cpu, target.features).emit_assembly(_parse(text)))
+    return str(_machine(target).emit_assembly(_parse(text)))
 
 
 class Library:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import repeat
 
 from treadle.codegen import (
     Target,
@@ -355,7 +358,7 @@ def addresses(kernels: list[Kernel], target: Target, timings: Timings) -> list[i
             _loaded[symbol, target.key] = kernel.address()
             del missing[symbol]
     if missing:
-        objects = [_object_code(k, target, timings) for k in missing.values()]
+        objects = _object_codes(list(missing.values()), target, timings)
         start = time.perf_counter()
         library = toolchain.load(objects, list(missing))
         _keep.append(library)
@@ -363,6 +366,18 @@ def addresses(kernels: list[Kernel], target: Target, timings: Timings) -> list[i
             _loaded[symbol, target.key] = library.address(symbol)
         timings.add("load", start)
     return [_loaded[k.symbol, target.key] for k in kernels]
+
+
+def _object_codes(kernels: list[Kernel], target: Target, timings: Timings) -> list[bytes]:
+    """Return the object code of kernels, made on as many threads as there are CPUs; a stage's time is its share."""
+    if len(kernels) == 1:
+        return [_object_code(kernels[0], target, timings)]
+    parts = [Timings() for _ in kernels]
+    start = time.perf_counter()
+    with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), len(kernels))) as threads:
+        objects = list(threads.map(_object_code, kernels, repeat(target), parts))
+    timings.join(parts, time.perf_counter() - start)
+    return objects
 
 
 def _object_code(kernel: Kernel, target: Target, timings: Timings) -> bytes:

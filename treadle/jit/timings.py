@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -27,3 +28,14 @@ class Timings:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
+
+    def join(self, parts: Sequence[Timings], took: float) -> None:
+        """Add what was done on several threads at once and took so many seconds in all, shared out by stage."""
+        spent: dict[str, float] = {}
+        for part in parts:
+            self.compiled += part.compiled
+            self.cached += part.cached
+            for stage, seconds in part.seconds.items():
+                spent[stage] = spent.get(stage, 0.0) + seconds
+        for stage, seconds in spent.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + took * seconds / sum(spent.values())
