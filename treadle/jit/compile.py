@@ -16,7 +16,7 @@ import numpy as np
 
 from treadle.core import LEAF, TraceError, Type, config, flatten, from_numpy, unflatten
 from treadle.tensor import Cell, Tensor, state
-from treadle.tensor.realize import Data, Handle, aligned_copy, leaf
+from treadle.tensor.realize import Data, Handle, leaf, private
 from treadle.tensor.value import Maker, realized
 
 from .checks import Checks, checks_of
@@ -138,13 +138,13 @@ class Entry:
     def own(self, use: CellUse) -> Handle:
         """Return a cell's memory; a private copy if the plan writes to it and someone else may hold it."""
         cell = use.cell
-        handle = _handle(cell.held)
-        if id(use) in self.written and cell.lent:
-            handle = Handle(aligned_copy(handle.array))
-            tensor = cell.reads(leaf(handle))
-            tensor.depth = 0
-            cell.held = tensor
-            cell.lent = False
+        if id(use) not in self.written or not cell.lent:
+            return _handle(cell.held)
+        handle = private(cell.held.node)
+        tensor = cell.reads(leaf(handle))
+        tensor.depth = 0
+        cell.held = tensor
+        cell.lent = False
         return handle
 
 

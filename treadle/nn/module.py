@@ -10,6 +10,7 @@ from treadle.core import CheckpointError, ConfigError, DTypeError, as_dtype
 from treadle.ir import inside_module
 from treadle.tensor import Cell, Tensor, state
 from treadle.tensor.creation import asarray
+from treadle.tensor.promotion import is_array
 from treadle.tensor.torch_names import module_hint
 
 from .parameter import Buffer, Parameter
@@ -70,6 +71,11 @@ class Module:
         if isinstance(self.__dict__.get(name), Cell | Module) and state.trace is None:
             self.__dict__["_replaced"] += value is not self.__dict__[name]
         object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if isinstance(self.__dict__.get(name), Cell | Module):
+            self.__dict__["_replaced"] += 1
+        object.__delattr__(self, name)
 
     def _called(self, name: str) -> None:
         self.__dict__["_name"] = name
@@ -244,7 +250,7 @@ class Module:
             )
         for name, value in found.items():
             cell = cells[name]
-            cell.value = (value if isinstance(value, Tensor) else asarray(value)).astype(cell.dtype)
+            cell.value = value if is_array(value) else asarray(value)
         return IncompatibleKeys(missing, unexpected)
 
     # --- changing everything at once

@@ -11,9 +11,10 @@ from .creation import asarray
 from .markers import Variable
 from .operators import Operators
 from .promotion import Operand, as_tensor, cast
+from .realize import Data
 from .tensor import Tensor
 from .trace import state
-from .value import Maker, expect, marked, new_variable, node_of
+from .value import Maker, Value, expect, marked, new_variable, node_of
 
 
 class Cell(Operators):
@@ -31,7 +32,7 @@ class Cell(Operators):
 
     def __init__(self, value: Any, *, requires_grad: bool = False) -> None:
         tensor = asarray(value)
-        self.lent = True
+        self.lent = not _is_own(value, tensor.node)
         self._uid = new_variable(self)
         self.collected = None
         self._requires_grad = False
@@ -65,7 +66,7 @@ class Cell(Operators):
             state.trace.write(self, replacement)
         else:
             self.held = replacement
-            self.lent = True
+            self.lent = not _is_own(value, node)
             expect(replacement)
 
     def reads(self, node: Node, *sources: Tensor) -> Tensor:
@@ -152,6 +153,11 @@ def _copied(kind: type[Cell], value: Tensor, requires_grad: bool, extras: dict[s
     for name, extra in extras.items():
         setattr(cell, name, extra)
     return cell
+
+
+def _is_own(given: object, node: Node) -> bool:
+    """Whether the data is a copy that was made of what was given, so that nobody else can hold it."""
+    return not isinstance(given, Value) and isinstance(_bare(node).op, Data)
 
 
 def _bare(node: Node) -> Node:

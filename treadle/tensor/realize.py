@@ -7,6 +7,7 @@ graphs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -15,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from treadle.core import Type, from_numpy
-from treadle.ir import Graph, Input, Node, Op, bare_node, rebuilt, topological
+from treadle.ir import Const, Graph, Input, Node, Op, bare_node, rebuilt, topological
 
 from .markers import Marker
 
@@ -98,14 +99,19 @@ def data(array: Array) -> Node:
 def aligned_copy(array: Array) -> Array:
     """Return a C-contiguous copy that starts at a cache line, so that no vector load crosses one needlessly."""
     dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    nbytes = array.size * dtype.itemsize
-    if nbytes <= ALIGNMENT:
+    if array.size * dtype.itemsize <= ALIGNMENT:
         return np.array(array, dtype, order="C")
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    copy = raw[start : start + nbytes].view(dtype).reshape(array.shape)
+    copy = _aligned(array.shape, dtype, np.empty)
     copy[...] = array
     return copy
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any], make: Callable[..., Array]) -> Array:
+    """Return an array that starts at a cache line, in memory from `np.empty` or `np.zeros`."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    raw = make(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
 
 
 # What was computed for nodes that must keep their history, or that other unrealised nodes still read.
@@ -201,6 +207,25 @@ def compute(nodes: Sequence[Node]) -> list[Handle]:
         handles = {node: remember(node, array) for node, array in made.items()}
         found = [handle or handles[node] for node, handle in zip(nodes, found, strict=True)]
     return [handle for handle in found if handle is not None]
+
+
+def private(node: Node) -> Handle:
+    """Return the data of a node in memory that nobody else holds: computed for the caller alone, copied if known."""
+    node = bare(node)
+    known = handle_of(node)
+    if known is not None:
+        return Handle(aligned_copy(known.array))
+    if is_zeros(node):
+        # The system gives zeros when they are first touched, which is by whoever writes to them.
+        return Handle(_aligned(node.shape, node.dtype.numpy, np.zeros))
+    (array,) = executor([node])
+    return Handle(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def is_zeros(node: Node) -> bool:
+    """Whether a node is known to be zeros (not -0.0) without computing it."""
+    node = node.args[0] if node.op.name == "broadcast_to" else node
+    return isinstance(node.op, Const) and node.op.value == 0 and math.copysign(1, node.op.value) > 0
 
 
 def is_traced(node: Node) -> bool:
