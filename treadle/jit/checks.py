@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableSequence
 
 from treadle.ir import Graph, Node, Source
-from treadle.ops.indexing import Check, Checked
+from treadle.ops.indexing import Check
 
 from .plan import Plan
 
@@ -38,6 +38,7 @@ def checks_of(graph: Graph, wanted: Callable[[Node], bool] = lambda _: True) -> 
     """Return the checks of all ops of a graph that `wanted` holds for, or None if there are none."""
     found: list[tuple[Check, Source | None]] = []
     for node in graph.nodes():
-        if isinstance(node.op, Checked) and wanted(node):
-            found += [(check, node.source) for check in node.op.checks(*node.args)]
+        checks: Callable[..., list[Check]] | None = getattr(node.op, "checks", None)
+        if checks is not None and wanted(node):
+            found += [(check, node.source) for check in checks(*node.args)]
     return Checks(graph, found) if found else None

@@ -16,6 +16,7 @@ from treadle.core import Shape
 from treadle.ir import Graph, Node, Pass, Rewriter
 from treadle.ops import BroadcastTo, Concat, Elementwise, Pad, Permute, Reduction, Reshape, Slice, TensorOp
 from treadle.ops.broadcast import broadcast_to, reshape
+from treadle.ops.conv import Conv
 from treadle.ops.movement import permute
 
 Axes = tuple[int, ...]
@@ -228,4 +229,9 @@ def _pick(values: Sequence[int], axes: Axes) -> tuple[int, ...]:
     return tuple(values[a] for a in axes)
 
 
-LAYOUT = Pass("layout", layout, "permutes of channels-last values move behind the ops that follow, and cancel")
+LAYOUT = Pass(
+    "layout",
+    layout,
+    "permutes of channels-last values move behind the ops that follow, and cancel",
+    about=frozenset((Conv.name,)),
+)

@@ -266,15 +266,15 @@ class _Rewrite:
         for node in self.order:
             if node in self.ordered:
                 roots.update((_base(a), None) for a in node.args if a in self.varies and a not in self.ordered)
+        whole = {k: y for k, y in self.ys.items() if y not in self.ordered and self.leaves_whole(y)}
+        for k in whole:
+            del self.ys[k]  # first: what is still stacked in the loop would be taken from there
+        self.found |= {k: self.whole(y) for k, y in whole.items()}
         swap: dict[Node, Node] = {}
         for root in roots:
             if root not in self.slices and self.is_heavy(root, lambda _: False) and self.leaves_whole(root):
                 swap[root] = placeholder(root.type)
                 self.slices[swap[root]] = self.stack(root).node
-        for k, y in list(self.ys.items()):
-            if y not in self.ordered and (y not in self.varies or self.leaves_whole(y)):
-                del self.ys[k]  # first: what is still stacked in the loop would be taken from there
-                self.found[k] = self.whole(y)
         if swap:
             self.replace(swap)
 
@@ -472,6 +472,8 @@ def _moves(node: Node) -> bool:
     return isinstance(node.op, VIEWS) or node.op.name == "slice"
 
 
-LOOPS = Pass("loops", loops, "what needs no order of turns leaves the loops over time")
+LOOPS = Pass(
+    "loops", loops, "what needs no order of turns leaves the loops over time", about=frozenset((Scan.name,))
+)
 
 __all__ = ["LOOPS", "loops", "normal"]

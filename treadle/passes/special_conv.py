@@ -141,4 +141,9 @@ def special_conv(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(rewriter(n) for n in graph.outputs))
 
 
-SPECIAL_CONV = Pass("special_conv", special_conv, "convolutions that are a matrix product or a short sum become one")
+SPECIAL_CONV = Pass(
+    "special_conv",
+    special_conv,
+    "convolutions that are a matrix product or a short sum become one",
+    about=frozenset((Conv.name, ConvWeightGrad.name)),
+)
