@@ -9,13 +9,14 @@ from treadle.core import config
 from treadle.ir import Graph, Pass, Pipeline, run, show, verify
 from treadle.passes.decompose import DECOMPOSE
 from treadle.passes.layout import LAYOUT
+from treadle.passes.lookup import LOOKUP
 from treadle.passes.orient import ORIENT
 from treadle.passes.scan import LOOPS
 from treadle.passes.simplify import SIMPLIFY
 from treadle.passes.special_conv import SPECIAL_CONV
 from treadle.passes.split import SPLIT
 
-PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, SPECIAL_CONV, SIMPLIFY, ORIENT, SPLIT)
+PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, SPECIAL_CONV, SIMPLIFY, LOOKUP, ORIENT, SPLIT)
 
 
 @dataclass(frozen=True)

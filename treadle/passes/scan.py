@@ -472,8 +472,6 @@ def _moves(node: Node) -> bool:
     return isinstance(node.op, VIEWS) or node.op.name == "slice"
 
 
-LOOPS = Pass(
-    "loops", loops, "what needs no order of turns leaves the loops over time", about=frozenset((Scan.name,))
-)
+LOOPS = Pass("loops", loops, "what needs no order of turns leaves the loops over time", about=frozenset((Scan.name,)))
 
 __all__ = ["LOOPS", "loops", "normal"]

@@ -152,26 +152,11 @@ def schedule_conv_grad(problem: ConvProblem, cpu: Cpu) -> ConvGradSchedule:
     merged = is_merged(problem, problem.channels, region_of(problem, (1, 1, 1, 1), problem.channels, lanes))
     run = problem.channels * (problem.kernel[2] if merged else 1)
     rows, vectors = _register_tile(run, columns, cpu.num_vector_registers, lanes)
-    panels, channels = -(-columns // vectors), problem.channels
-    # Sums take a quarter of L2; there are enough parallel tiles, but none so small that copies take longer than sums.
-    taps = math.prod(problem.kernel)
-    least = max(rows, 16)
-    while True:
-        tiles = problem.groups * -(-problem.channels // channels) * -(-columns // (panels * vectors))
-        few = tiles < TILES
-        if not few and taps * channels * panels * vectors * lanes <= room // 4:
-            break
-        if panels * vectors * lanes > max(channels, 32) and panels > 1:
-            panels = -(-panels // 2)
-        elif not merged and channels >= 2 * least:
-            channels = -(-(channels // 2) // rows) * rows
-        elif panels > 1:
-            panels = -(-panels // 2)
-        else:
-            break
+    channels, panels = _parallel_tile(problem, rows, vectors * lanes, room // 4, whole=merged)
     block = _block(problem, channels, panels * vectors * lanes, lanes, room // 4)
-    width = block[3]
-    unroll = next(u for u in (4, 2, 1) if problem.out[2] % width == 0 and width % u == 0) if width > 1 else 1
+    # A row of a block always has this many pixels, unless the last one of an image's row is shorter.
+    pixels = block[3] if problem.out[2] % block[3] == 0 else 1
+    unroll = next(u for u in (4, 2, 1) if pixels % u == 0)
     return ConvGradSchedule(problem, lanes, rows, vectors, channels, panels, block, unroll)
 
 
@@ -194,6 +179,29 @@ def _register_tile(run: int, columns: int, registers: int, lanes: int) -> tuple[
 
     shapes = ((r, v) for v in range(1, min(columns, 4) + 1) for r in range(1, min(run, (registers - 2 - v) // v) + 1))
     return min(shapes, key=lambda s: (cycles(*s), s))
+
+
+def _parallel_tile(problem: ConvProblem, rows: int, width: int, room: int, *, whole: bool) -> tuple[int, int]:
+    """Return the channels in and column panels of a parallel tile; `whole` says that channels in are not divided.
+
+    There are enough tiles to share, and their sums fit; but none is so narrow that copies take longer than sums.
+    """
+    taps, least = math.prod(problem.kernel), max(rows, 16)
+    channels, panels = problem.channels, -(-problem.columns // width)
+
+    def good() -> bool:
+        tiles = problem.groups * -(-problem.channels // channels) * -(-problem.columns // (panels * width))
+        return tiles >= TILES and taps * channels * panels * width <= room
+
+    while not good():
+        divisible = not whole and channels >= 2 * least
+        if panels > 1 and (panels * width > max(channels, 32) or not divisible):
+            panels = -(-panels // 2)
+        elif divisible:
+            channels = -(-(channels // 2) // rows) * rows
+        else:
+            break
+    return channels, panels
 
 
 def _block(problem: ConvProblem, channels: int, columns: int, lanes: int, room: int) -> Box:

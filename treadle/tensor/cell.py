@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from treadle.core import GradientError, ShapeError
+from treadle.core import DType, GradientError, ShapeError
 from treadle.ir import Node
 
 from .creation import asarray
@@ -45,6 +45,23 @@ class Cell(Operators):
             return state.trace.read(self)
         self.lent = True
         return self.held
+
+    # What never changes is known without reading, which would lend the tensor.
+
+    @property
+    def dtype(self) -> DType:
+        """The type of its elements."""
+        return self.held.node.type.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of elements along every axis."""
+        return self.held.node.type.shape
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.held.node.type.size
 
     @property
     def value(self) -> Tensor:

@@ -1,0 +1,163 @@
+"""Convolution kernels against the op's NumPy meaning: geometries, layouts, dtypes, special values, threads, CPUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle.codegen.target import host
+from treadle.core import DType, Type, bfloat16, config, float16, float32, float64
+from treadle.ir import Graph, Node, inputs_for
+from treadle.jit.plan import Plan
+from treadle.ops import Conv, ConvWeightGrad, permute
+
+CPUS = ("avx2", "avx512") if host().has_avx512 else ("avx2",)
+Array = np.ndarray[Any, Any]
+
+
+def ran(graph: Graph, arrays: list[Array], *, threads: int = 1) -> Array:
+    with config(threads=threads):
+        plan = Plan(graph)
+        for k, array in enumerate(arrays):
+            plan.slots[k] = array.ctypes.data
+        (result,) = plan.run_bound()
+    return result
+
+
+def of(op: Conv | ConvWeightGrad, arrays: list[Array], dtype: DType = float32) -> Graph:
+    inputs = inputs_for([Type(dtype, a.shape) for a in arrays])
+    return Graph(inputs, (op(*inputs),))
+
+
+def drawn(seed: int, *shapes: tuple[int, ...], dtype: DType = float32) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(s).astype(dtype.numpy) for s in shapes]
+
+
+def check(op: Conv | ConvWeightGrad, arrays: list[Array], dtype: DType = float32, tolerance: float = 2e-5) -> None:
+    """Hold the kernel against the op in float64, relative to the sums of magnitudes that were added."""
+    actual = ran(of(op, arrays, dtype), arrays).astype("f8")
+    wide = [a.astype("f8") for a in arrays]
+    expected, scale = op.eval(*wide), op.eval(*map(np.abs, wide))
+    assert actual.shape == expected.shape
+    np.testing.assert_array_less(np.abs(actual - expected), tolerance * (scale + 1))
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> tuple[Conv, tuple[int, ...], tuple[int, ...]]:
+    """Draw a convolution with shapes of x and the weight that fit it."""
+    axes = draw(st.integers(1, 3))
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    each = draw(st.sampled_from((1, 2, 3, 8, 17, 33))), draw(st.sampled_from((1, 2, 5, 16, 31, 50)))
+    pick = st.integers
+
+    def per_axis(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(pick(low, high)) for _ in range(axes))
+
+    kernel, sizes = per_axis(1, 4), per_axis(1, 9 if axes < 3 else 5)
+    stride, dilation, between = per_axis(1, 3), per_axis(1, 2), per_axis(1, 2)
+    low, high = per_axis(-1, 3), list(per_axis(0, 3))
+    for a in range(axes):  # make the kernel fit
+        span = (kernel[a] - 1) * dilation[a] + 1
+        high[a] += max(0, span - ((sizes[a] - 1) * between[a] + 1 + low[a] + high[a]))
+    conv = Conv(stride, low, tuple(high), dilation, between, groups)
+    return conv, (draw(pick(1, 3)), *sizes, groups * each[0]), (*kernel, each[0], groups * each[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(geometries(), st.sampled_from(CPUS))
+def test_any_geometry(geometry: tuple[Conv, tuple[int, ...], tuple[int, ...]], cpu: str) -> None:
+    conv, x, w = geometry
+    with config(cpu=cpu):
+        arrays = drawn(0, x, w)
+        check(conv, arrays)
+        out = conv.eval(*arrays)
+        check(conv.weight_gradient(w[:-2]), [arrays[0], *drawn(1, out.shape)])
+
+
+def same(kernel: int = 3, stride: int = 1) -> Conv:
+    side = ((kernel - 1) // 2,) * 2
+    return Conv((stride,) * 2, side, side, (1, 1), (1, 1))
+
+
+LARGE = {
+    "many blocks of pixels": (same(), (3, 40, 36, 20), (3, 3, 20, 40)),
+    "many channels in and out": (same(), (2, 5, 5, 300), (3, 3, 300, 200)),
+    "a wide image": (same(), (1, 3, 700, 3), (3, 3, 3, 5)),
+    "a stem": (same(7, 2), (2, 50, 50, 3), (7, 7, 3, 64)),
+    "strided": (same(3, 2), (4, 17, 15, 70), (3, 3, 70, 100)),
+}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("name", LARGE)
+def test_more_than_one_block(name: str, cpu: str) -> None:
+    conv, x, w = LARGE[name]
+    with config(cpu=cpu):
+        arrays = drawn(0, x, w)
+        check(conv, arrays)
+        check(conv.weight_gradient(w[:-2]), [arrays[0], *drawn(1, conv.eval(*arrays).shape)])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(float64, 1e-13), (float16, 2e-3), (bfloat16, 2e-2)], ids=str
+)
+def test_dtypes(dtype: DType, tolerance: float) -> None:
+    conv, x, w = same(), (2, 9, 8, 19), (3, 3, 19, 21)
+    arrays = drawn(0, x, w, dtype=dtype)
+    check(conv, arrays, dtype, tolerance)
+    check(conv.weight_gradient((3, 3)), [arrays[0], *drawn(1, (2, 9, 8, 21), dtype=dtype)], dtype, tolerance)
+
+
+@pytest.mark.parametrize("first", [(0, 1, 2, 3), (0, 3, 1, 2), (3, 0, 2, 1)])
+def test_operands_may_lie_anyhow(first: tuple[int, ...]) -> None:
+    conv, x, w = same(), (3, 7, 6, 18), (3, 3, 18, 20)
+    arrays = drawn(0, x, w)
+    out = conv.eval(*arrays)
+    ct = drawn(1, out.shape)[0]
+    for op, others in ((conv, arrays), (conv.weight_gradient((3, 3)), [arrays[0], ct])):
+        stored = [np.ascontiguousarray(a.transpose(first)) for a in others]
+        inputs = inputs_for([Type(float32, a.shape) for a in stored])
+        back = tuple(int(k) for k in np.argsort(first))
+        views: list[Node] = [permute(n, back) for n in inputs]
+        actual = ran(Graph(inputs, (op(*views),)), stored)
+        np.testing.assert_allclose(actual, op.eval(*others), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_special_values_reach_what_meets_them_and_nothing_else(value: float) -> None:
+    conv = same()
+    x, w = drawn(0, (2, 9, 9, 5), (3, 3, 5, 7))
+    x[0, 4, 4, 2] = value
+    actual, expected = ran(of(conv, [x, w]), [x, w]), conv.eval(x, w)
+    np.testing.assert_array_equal(np.isfinite(actual), np.isfinite(expected))
+    assert np.isfinite(actual[1]).all()
+    assert not np.isfinite(actual[0, 3:6, 3:6]).any()
+    (ct,) = drawn(1, (2, 9, 9, 7))
+    grad = conv.weight_gradient((3, 3))
+    actual, expected = ran(of(grad, [x, ct]), [x, ct]), grad.eval(x, ct)
+    np.testing.assert_array_equal(np.isfinite(actual), np.isfinite(expected))
+    assert np.isfinite(actual[:, [0, 1, 3, 4]]).all()
+
+
+def test_the_same_bits_for_every_number_of_threads() -> None:
+    conv, x, w = same(), (3, 19, 18, 33), (3, 3, 33, 70)
+    arrays = drawn(0, x, w)
+    grad = [arrays[0], *drawn(1, conv.eval(*arrays).shape)]
+    for op, given_ in ((conv, arrays), (conv.weight_gradient((3, 3)), grad)):
+        first = ran(of(op, given_), given_)
+        for threads in (2, 3, 7):
+            np.testing.assert_array_equal(ran(of(op, given_), given_, threads=threads), first)
+
+
+def test_nothing_to_add_up_is_zero() -> None:
+    conv = same()
+    x, ct = drawn(0, (0, 5, 5, 3), (0, 5, 5, 4))
+    grad = conv.weight_gradient((3, 3))
+    np.testing.assert_array_equal(ran(of(grad, [x, ct]), [x, ct]), np.zeros((4, 3, 3, 3)))
+    x, w = drawn(0, (2, 5, 5, 0), (3, 3, 0, 4))
+    np.testing.assert_array_equal(ran(of(conv, [x, w]), [x, w]), np.zeros((2, 5, 5, 4)))
