@@ -11,6 +11,7 @@ from .product import emit_product
 from .sort import emit_sort
 from .target import Target, host
 from .toolchain import Library, compile_object, load
+from .turned import emit_turned
 
 __all__ = [
     "Library",
@@ -24,6 +25,7 @@ __all__ = [
     "emit_nest",
     "emit_product",
     "emit_sort",
+    "emit_turned",
     "host",
     "load",
     "object_code",

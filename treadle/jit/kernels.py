@@ -20,6 +20,7 @@ from treadle.codegen import (
     emit_nest,
     emit_product,
     emit_sort,
+    emit_turned,
     object_code,
     scratch_nbytes,
     toolchain,
@@ -30,6 +31,7 @@ from treadle.ops.fused import Fused
 from treadle.schedule import (
     Following,
     LoopSchedule,
+    TurnedSchedule,
     attention_problem,
     product_of,
     schedule_attention,
@@ -40,6 +42,7 @@ from treadle.schedule import (
     schedule_scatter,
     schedule_scatter_along,
     schedule_sort,
+    schedule_turned,
     schedule_weight_grad,
 )
 from treadle.te import Buffer, Fetch, For, Reduce, Stmt, Store
@@ -96,6 +99,9 @@ def kernel_for(fused: Fused, target: Target) -> Kernel:
 
 
 def _loops(body: Graph, target: Target) -> Kernel:
+    turned = schedule_turned(body, target)
+    if turned is not None:
+        return _turned(body, turned)
     schedule = schedule_loops(body, target)
     nest = schedule.nest
     return Kernel(
@@ -109,6 +115,21 @@ def _loops(body: Graph, target: Target) -> Kernel:
         schedule.flops,
         schedule.nbytes,
         _in_place(body.inputs, body.outputs, nest.body, range(len(nest.buffers))),
+    )
+
+
+def _turned(body: Graph, schedule: TurnedSchedule) -> Kernel:
+    return Kernel(
+        _name(body),
+        "loop",
+        f"{schedule}\n{schedule.buffers}",
+        partial(emit_turned, schedule),
+        tuple(range(len(schedule.buffers))),
+        schedule.num_tiles,
+        0,
+        schedule.flops,
+        schedule.nbytes,
+        frozenset(),
     )
 
 

@@ -13,6 +13,7 @@ from .product import Following, ProductSchedule, product_of, schedule_product, s
 from .scatter import schedule_scatter
 from .scatter_along import schedule_scatter_along
 from .sort import SortSchedule, schedule_sort
+from .turned import TurnedSchedule, schedule_turned
 
 __all__ = [
     "AttentionSchedule",
@@ -28,6 +29,7 @@ __all__ = [
     "ProductSchedule",
     "SortSchedule",
     "TileSchedule",
+    "TurnedSchedule",
     "WeightGradSchedule",
     "attention_problem",
     "product_of",
@@ -41,6 +43,7 @@ __all__ = [
     "schedule_scatter",
     "schedule_scatter_along",
     "schedule_sort",
+    "schedule_turned",
     "schedule_weight_grad",
     "strided_view",
 ]
