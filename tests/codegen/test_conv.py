@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ def geometries(draw: st.DrawFn) -> tuple[Conv, tuple[int, ...], tuple[int, ...]]
     axes = draw(st.integers(1, 3))
     groups = draw(st.sampled_from((1, 1, 2, 3)))
     each = draw(st.sampled_from((1, 2, 3, 8, 17, 33))), draw(st.sampled_from((1, 2, 5, 16, 31, 50)))
+    if draw(st.integers(0, 3)) == 0:  # depthwise
+        groups, each = draw(st.sampled_from((2, 8, 16, 37, 70))), (1, 1)
     pick = st.integers
 
     def per_axis(low: int, high: int) -> tuple[int, ...]:
@@ -90,6 +93,8 @@ LARGE = {
     "a wide image": (same(), (1, 3, 700, 3), (3, 3, 3, 5)),
     "a stem": (same(7, 2), (2, 50, 50, 3), (7, 7, 3, 64)),
     "strided": (same(3, 2), (4, 17, 15, 70), (3, 3, 70, 100)),
+    "depthwise": (replace(same(), groups=300), (3, 30, 31, 300), (3, 3, 1, 300)),
+    "depthwise, many taps": (replace(same(9, 2), groups=40), (2, 40, 41, 40), (9, 9, 1, 40)),
 }
 
 
@@ -103,9 +108,7 @@ def test_more_than_one_block(name: str, cpu: str) -> None:
         check(conv.weight_gradient(w[:-2]), [arrays[0], *drawn(1, conv.eval(*arrays).shape)])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(float64, 1e-13), (float16, 2e-3), (bfloat16, 2e-2)], ids=str
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(float64, 1e-13), (float16, 2e-3), (bfloat16, 2e-2)], ids=str)
 def test_dtypes(dtype: DType, tolerance: float) -> None:
     conv, x, w = same(), (2, 9, 8, 19), (3, 3, 19, 21)
     arrays = drawn(0, x, w, dtype=dtype)

@@ -85,28 +85,29 @@ class _Conv:
             tuple(o * self.row for o in rows(self.apart)) if s.direct else tuple(i * s.width for i in range(many)),
             vectors,
             tuple(s.region.taps[a] for a in self.tap_axes()),
-            1,
+            s.region.taps[2] if self.p.paired else 1,
             mask=s.direct and last and self.p.columns % s.lanes != 0,
             unroll=s.unroll,
+            paired=self.p.paired,
         )
         name = f"tile_{'x'.join(map(str, sizes))}by{vectors}{'_last' if last else ''}"
         return self.part(name, lambda name: conv_tile(self.module, name, tile))
 
     def tap_axes(self) -> list[int]:
-        """The axes over whose taps a tile loops; those along a row may be one run with the channels."""
+        """The axes over whose taps a tile's outer loops run; those along a row may be part of the innermost one."""
         several = [a for a, axis in enumerate(self.p.axis_phases) if max(q.taps for q in axis) != 1]
-        return [a for a in several if a != 2 or not self.s.merged]
+        return [a for a in several if a != 2 or not (self.s.merged or self.p.paired)]
 
     def counts(self, phase: Phase) -> list[int]:
         """The turns of a tile's loops in a phase."""
-        inner = self.p.channels * (phase[2].taps if self.s.merged else 1)
+        inner = self.p.channels * (phase[2].taps if self.s.merged or self.p.paired else 1)
         outer = [phase[a].taps for a in self.tap_axes()]
         return [*outer, inner if self.s.num_steps(phase) else 0]
 
     def pack_x(self) -> Function:
         p, r = self.p, self.s.region
         strides = (p.x.outer, *p.x.spatial)
-        spec = PixelPack(p.x.dtype, self.kind, strides, p.x.inner, p.sizes, r.gaps, p.channels, r.pitches)
+        spec = PixelPack(p.x.dtype, self.kind, strides, p.x.inner, p.sizes, r.gaps, p.inputs, r.pitches)
         return self.part("pack_x", lambda name: pack_pixels(self.module, name, spec))
 
     def pack_w(self, run: _Run, *, last: bool) -> Function:
@@ -290,8 +291,9 @@ class _Conv:
             if self.y is not None:
                 c = f.gep(self.y, f.iadd(f.imul(first, self.row), column), self.elem)
             tile = self.tile(sizes, last=last)
+            x = f.gep(source, f.iadd(run.column, across), self.elem) if self.p.paired else source
             counts = [const(n, I64) for n in self.counts(run.phase)]
-            f.call(tile, source, self.panel(run, j), c, columns, *counts)
+            f.call(tile, x, self.panel(run, j), c, columns, *counts)
             if self.y is None:
                 wide = f.imin(columns, s.width)
                 f.call(

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from treadle.schedule.conv_grad import WeightGradSchedule
 
 from .conv_pack import PixelPack, pack_pixels
@@ -26,7 +28,7 @@ def emit_conv_grad(schedule: WeightGradSchedule, name: str) -> str:
 
 @dataclass(frozen=True)
 class _Block:
-    """A parallel tile: its group, its first channel in and how many, its first channel out and panels."""
+    """A parallel tile: its group, the first channel of x it copies and how many, its first channel out and panels."""
 
     group: Value
     channel: Value
@@ -53,21 +55,22 @@ class _ConvGrad:
 
     # ---- functions that are called
 
-    def tile(self, rows: int, vectors: int) -> Function:
-        """The register tile: rows are channels, its loops run over the pixels of a block."""
+    def tile(self, rows: tuple[int, ...], vectors: int) -> Function:
+        """The register tile whose rows begin at these places of x; its loops run over the pixels of a block."""
         s = self.s
-        results = tuple(i * s.width for i in range(rows))
         tile = ConvTile(
             self.kind,
-            tuple(range(rows)),
-            results,
+            rows,
+            tuple(i * s.width for i in range(len(rows))),
             vectors,
             s.region.steps[:3],
             s.region.steps[3],
             resumes=True,
             unroll=s.unroll,
+            paired=self.p.paired,
         )
-        return self.part(f"tile_{rows}by{vectors}", lambda name: conv_tile(self.module, name, tile))
+        name = f"tile_{rows[0]}_{len(rows)}by{vectors}"
+        return self.part(name, lambda name: conv_tile(self.module, name, tile))
 
     def pack_x(self, channels: int) -> Function:
         p, r = self.p, self.s.region
@@ -153,15 +156,19 @@ class _ConvGrad:
             panels = f.imin(f.isub(all_panels, first), s.panels)
 
             def block(channels: int) -> None:
-                self.block(_Block(group, f.imul(slab, s.channels), channels, f.imul(first, s.width), panels))
+                column = f.imul(first, s.width)
+                channel = column if p.paired else f.imul(slab, s.channels)
+                self.block(_Block(group, channel, channels, column, panels))
 
-            rest = p.channels % s.channels
+            # A depthwise tile copies the channels of its columns.
+            place, count = (among, outs) if p.paired else (slab, ins)
+            rest = p.inputs % s.inputs
             if not rest:
-                block(s.channels)
-            elif ins == 1:
+                block(s.inputs)
+            elif count == 1:
                 block(rest)
             else:
-                f.if_(f.icmp("eq", slab, ins - 1), lambda: block(rest), lambda: block(s.channels))
+                f.if_(f.icmp("eq", place, count - 1), lambda: block(rest), lambda: block(s.inputs))
 
         f.loop(lo, hi, 1, [], one)
         f.ret()
@@ -187,9 +194,10 @@ class _ConvGrad:
         f.loop(0, math.prod(counts), 1, [], pixels)
         columns = f.imin(f.isub(p.columns, at.column), s.columns)
         k = f.iadd(f.imul(at.group, p.columns), at.column)
-        first = f.imul(f.iadd(f.imul(k, p.channels), at.channel), math.prod(p.kernel))
+        channel, channels = (const(0, I64), 1) if p.paired else (at.channel, at.channels)
+        first = f.imul(f.iadd(f.imul(k, p.channels), channel), math.prod(p.kernel))
         y = f.gep(self.y, first, storage_type(self.result))
-        f.call(self.write(), y, self.sums, const(at.channels, I64), columns)
+        f.call(self.write(), y, self.sums, const(channels, I64), columns)
 
     def each_panel(self, at: _Block, body: Callable[[Value, int], None]) -> None:
         """Call body(number, columns) for the column panels of a parallel tile, of which the very last may be narrow."""
@@ -230,25 +238,40 @@ class _ConvGrad:
         """All taps and channels of one panel: its part of the cotangent stays in L1."""
         s, f = self.s, self.f
         vectors = -(-columns // s.lanes)
-        run = at.channels * (self.p.kernel[2] if s.merged else 1)
         ct, none = self.copied_panel(j), const(0, I64)
 
-        def axis(a: int, x: Value, number: Value) -> None:
+        def rows(x: Value, sums: Value, i: Value, places: tuple[int, ...]) -> None:
+            f.call(self.tile(places, vectors), x, ct, f.gep(sums, f.imul(i, s.width), self.elem), none, *extents)
+
+        def channels(x: Value, sums: Value) -> None:
+            """The channels that meet one tap, or taps that lie side by side."""
+            run = at.channels * (self.p.kernel[2] if s.merged else 1)
+            whole, rest = run - run % s.rows, run % s.rows
+
+            def some(i: Value, many: int) -> None:
+                rows(f.gep(x, i, self.elem), sums, i, tuple(range(many)))
+
+            f.loop(0, whole, s.rows, [], lambda i, _: some(i, s.rows))
+            if rest:
+                some(const(whole, I64), rest)
+
+        def taps(a: int, x: Value, number: Value) -> None:
             if a == 3:
-                sums = f.gep(self.sums, f.imul(number, s.run * s.width), self.elem)
-                f.loop(0, run - run % s.rows, s.rows, [], lambda i, _: rows(x, sums, i, s.rows))
-                if run % s.rows:
-                    rows(x, sums, const(run - run % s.rows, I64), run % s.rows)
+                channels(x, f.gep(self.sums, f.imul(number, s.run * s.width), self.elem))
                 return
 
             def tap(t: Value, _: tuple[Value, ...]) -> None:
                 onwards = f.gep(x, f.imul(t, s.region.taps[a]), self.elem)
-                axis(a + 1, onwards, f.iadd(f.imul(number, s.outer_taps[a]), t))
+                taps(a + 1, onwards, f.iadd(f.imul(number, s.outer_taps[a]), t))
 
             f.loop(0, s.outer_taps[a], 1, [], tap)
 
-        def rows(x: Value, sums: Value, i: Value, many: int) -> None:
-            here, there = f.gep(x, i, self.elem), f.gep(sums, f.imul(i, s.width), self.elem)
-            f.call(self.tile(many, vectors), here, ct, there, none, *extents)
-
-        axis(0, self.copied_x, j)
+        if not self.p.paired:
+            taps(0, self.copied_x, j)
+            return
+        steps = s.region.taps
+        places = [sum(t * step for t, step in zip(tap, steps, strict=True)) for tap in np.ndindex(*self.p.kernel)]
+        x = f.gep(self.copied_x, f.imul(j, s.width), self.elem)
+        sums = f.gep(self.sums, f.imul(j, len(places) * s.width), self.elem)
+        for i in range(0, len(places), s.rows):
+            rows(x, sums, const(i, I64), tuple(places[i : i + s.rows]))

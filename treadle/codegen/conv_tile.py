@@ -22,6 +22,7 @@ class ConvTile:
         mask: whether the last vector of C writes only existing columns.
         resumes: whether the sums start from C instead of zero.
         unroll: turns of the innermost loop written in a row; divides their number.
+        paired: whether a vector of A, not one element, is multiplied with each vector of B.
     """
 
     kind: VType
@@ -33,6 +34,7 @@ class ConvTile:
     mask: bool = False
     resumes: bool = False
     unroll: int = 1
+    paired: bool = False
 
 
 def conv_tile(module: Module, name: str, tile: ConvTile) -> Function:
@@ -53,8 +55,12 @@ def conv_tile(module: Module, name: str, tile: ConvTile) -> Function:
         row = [f.load(f.gep(pb, j * lanes, elem), kind) for j in range(tile.vectors)]
         out: list[Value] = []
         for i, at in enumerate(tile.rows):
-            x = f.splat(f.load(f.gep(pa, at, elem), elem), lanes)
-            out += [f.fma(x, y, sums[i * tile.vectors + j]) for j, y in enumerate(row)]
+            for j, y in enumerate(row):
+                if tile.paired:
+                    x = f.load(f.gep(pa, at + j * lanes, elem), kind)
+                else:
+                    x = f.splat(f.load(f.gep(pa, at, elem), elem), lanes)
+                out.append(f.fma(x, y, sums[i * tile.vectors + j]))
         return out
 
     def turns(_: Value, carried: tuple[Value, ...]) -> list[Value]:

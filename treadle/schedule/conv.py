@@ -112,12 +112,12 @@ class ConvSchedule:
     @cached_property
     def region(self) -> Region:
         """Where the copy of x lies."""
-        return region_of(self.problem, self.block, self.problem.channels, self.lanes)
+        return region_of(self.problem, self.block, self.problem.inputs, self.lanes)
 
     @property
     def merged(self) -> bool:
         """Whether the taps along a row and their channels are one run of elements."""
-        return self.region.taps[2] == self.problem.channels
+        return self.region.taps[2] == self.problem.channels and not self.problem.paired
 
     def num_blocks(self, phase: Phase) -> tuple[int, ...]:
         """Return the blocks of a phase along images and spatial axes."""
@@ -203,9 +203,13 @@ def schedule_conv(problem: ConvProblem, cpu: Cpu, *, fused: bool = False) -> Con
     blocks = max(-(-panels // fit), min(panels, -(-16 // (pixels * problem.groups * len(problem.phases)))))
     # Along a row few steps: the loop is short and one more turn of it costs as much as a longer body saves.
     unroll = 2 if problem.channels % 2 == 0 and problem.flops > _HOT_FLOPS else 1
+    if problem.paired:
+        along = {p.taps for p in problem.axis_phases[2]}
+        unroll = max(along) if len(along) == 1 and 0 < max(along) <= _MOST_UNROLLED else 1
     return ConvSchedule(problem, not fused, lanes, box, vectors, block, -(-panels // blocks), unroll)
 
 
+_MOST_UNROLLED = 8
 _HOT_FLOPS = 1 << 25  # from here on a few percent of time repay a few milliseconds of compilation
 
 
@@ -229,12 +233,13 @@ def pieces(count: int, size: int) -> list[tuple[int, int]]:
     return [(whole, size)] * (whole > 0) + [(1, rest)] * (rest > 0)
 
 
-def tile_cycles(rows: int, vectors: int) -> float:
+def tile_cycles(rows: int, vectors: int, *, paired: bool = False) -> float:
     """Return the cycles of a step of a register tile.
 
     Two multiply-adds and two loads per cycle with a latency of four; small terms for what comes from L1 and L2.
     """
-    return max(rows * vectors / 2, (rows + vectors) / 2, 4.0) + 0.04 * rows + 0.2 * vectors
+    loads = (rows * vectors if paired else rows) + vectors
+    return max(rows * vectors / 2, loads / 2, 4.0) + 0.04 * rows + 0.2 * vectors
 
 
 def _cycles(problem: ConvProblem, counts: tuple[int, ...], box: Box, vectors: int, lanes: int, steps: int) -> float:
@@ -245,7 +250,7 @@ def _cycles(problem: ConvProblem, counts: tuple[int, ...], box: Box, vectors: in
         for parts in itertools.product(*(pieces(n, b) for n, b in zip((problem.images, *counts), box, strict=True))):
             kernels += 1
             tiles, rows = math.prod(n for n, _ in parts), math.prod(b for _, b in parts)
-            total += panels * tiles * (tile_cycles(rows, width) + 40 / max(steps, 1))
+            total += panels * tiles * (tile_cycles(rows, width, paired=problem.paired) + 40 / max(steps, 1))
     return total * (1 + 0.01 * (kernels - 1))
 
 
@@ -258,7 +263,7 @@ def _block(problem: ConvProblem, counts: tuple[int, ...], box: Box, cpu: Cpu) ->
 
     def fits(axis: int, boxes_along: int) -> bool:
         wanted = [b if a != axis else boxes_along * box[a] for a, b in enumerate(block)]
-        region = region_of(problem, (wanted[0], wanted[1], wanted[2], wanted[3]), problem.channels, lanes)
+        region = region_of(problem, (wanted[0], wanted[1], wanted[2], wanted[3]), problem.inputs, lanes)
         tiles = math.prod(-(-n // b) for n, b in zip(whole, wanted, strict=True))
         return region.size <= room and (axis == AXES or tiles * problem.groups >= 32)
 

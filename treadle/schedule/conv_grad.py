@@ -4,6 +4,8 @@ A block of results is met with the part of x it reads: both are copied to scratc
 last. Then, for every tap, each register tile adds the outer products of x's channels and the cotangent's over all
 pixels of the block to sums in scratch memory. Neither operand is transposed, and no copy of x per tap is made. Every
 sum is one chain over pixels in order, so neither blocking nor how tiles are dealt to threads changes a bit.
+
+Of a depthwise convolution channel meets channel: the rows of a register tile are then taps, not channels in.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ class ConvGradSchedule:
     Args:
         problem: what is computed, its `w` the cotangent; without input dilation.
         lanes: elements of a vector register.
-        rows: rows of a register tile: channels in, or taps along a row and channels in.
+        rows: rows of a register tile: channels in, or taps along a row and channels in, or all taps.
         vectors: vectors in a row of a register tile.
-        channels: channels in of a parallel tile.
+        channels: channels in of a parallel tile, each of which meets all its columns.
         panels: column panels of a parallel tile.
         block: images and results whose parts of both operands are copied together. Axes inside one that is cut are
             whole, those outside it have one place, so that a shorter last block has no gaps.
@@ -66,7 +68,12 @@ class ConvGradSchedule:
     @cached_property
     def region(self) -> Region:
         """Where the copy of x lies."""
-        return region_of(self.problem, self.block, self.channels, self.lanes)
+        return region_of(self.problem, self.block, self.inputs, self.lanes)
+
+    @property
+    def inputs(self) -> int:
+        """Channels of x that a parallel tile copies."""
+        return self.columns if self.problem.paired else self.channels
 
     @property
     def merged(self) -> bool:
@@ -151,7 +158,9 @@ def schedule_conv_grad(problem: ConvProblem, cpu: Cpu) -> ConvGradSchedule:
     columns = -(-problem.columns // lanes)
     merged = is_merged(problem, problem.channels, region_of(problem, (1, 1, 1, 1), problem.channels, lanes))
     run = problem.channels * (problem.kernel[2] if merged else 1)
-    rows, vectors = _register_tile(run, columns, cpu.num_vector_registers, lanes)
+    if problem.paired:
+        run = math.prod(problem.kernel)
+    rows, vectors = _register_tile(run, columns, cpu.num_vector_registers, paired=problem.paired)
     channels, panels = _parallel_tile(problem, rows, vectors * lanes, room // 4, whole=merged)
     block = _block(problem, channels, panels * vectors * lanes, lanes, room // 4)
     # A row of a block always has this many pixels, unless the last one of an image's row is shorter.
@@ -166,16 +175,16 @@ PIXELS = 256  # of a block, wanted: so that loading and storing sums costs littl
 
 def is_merged(problem: ConvProblem, channels: int, region: Region) -> bool:
     """Whether neighbouring taps along a row meet elements that follow each other without gaps, all channels at once."""
-    return channels == problem.channels and problem.kernel[2] > 1 and region.taps[2] == channels
+    return not problem.paired and channels == problem.channels and problem.kernel[2] > 1 and region.taps[2] == channels
 
 
-def _register_tile(run: int, columns: int, registers: int, lanes: int) -> tuple[int, int]:
+def _register_tile(run: int, columns: int, registers: int, *, paired: bool) -> tuple[int, int]:
     """Return the rows, and vectors in a row, of the register tile that needs the fewest cycles."""
 
     def cycles(rows: int, vectors: int) -> float:
         parts = itertools.product(pieces(run, rows), pieces(columns, vectors))
         several = 1 + 0.02 * (len(pieces(run, rows)) * len(pieces(columns, vectors)) - 1)
-        return several * sum(n * m * tile_cycles(r, v) for (n, r), (m, v) in parts)
+        return several * sum(n * m * tile_cycles(r, v, paired=paired) for (n, r), (m, v) in parts)
 
     shapes = ((r, v) for v in range(1, min(columns, 4) + 1) for r in range(1, min(run, (registers - 2 - v) // v) + 1))
     return min(shapes, key=lambda s: (cycles(*s), s))
@@ -209,7 +218,8 @@ def _block(problem: ConvProblem, channels: int, columns: int, lanes: int, room: 
     whole = (problem.images, *problem.out)
 
     def fits(block: Sequence[int]) -> bool:
-        region = region_of(problem, (block[0], block[1], block[2], block[3]), channels, lanes)
+        inputs = columns if problem.paired else channels
+        region = region_of(problem, (block[0], block[1], block[2], block[3]), inputs, lanes)
         return math.prod(block) <= PIXELS and region.size + math.prod(block) * columns <= room
 
     block = (1, 1, 1, 1)

@@ -54,7 +54,11 @@ class AxisPhase:
 
 @dataclass(frozen=True)
 class ConvProblem:
-    """A convolution of `images` images in groups of `channels` to `columns` channels each; `dtype` is what is added."""
+    """A convolution of `images` images in groups of `channels` to `columns` channels each; `dtype` is what is added.
+
+    `paired` is a depthwise one: every output channel meets the one input channel with its number. It has one group
+    of one channel, so to speak, and neighbouring columns meet neighbouring channels of x.
+    """
 
     dtype: DType
     images: int
@@ -70,6 +74,12 @@ class ConvProblem:
     input_dilation: tuple[int, ...]
     x: Place
     w: Place  # of the weight; of the cotangent where it is the weight's gradient that is computed
+    paired: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Channels of x that a group meets."""
+        return self.columns if self.paired else self.channels
 
     @cached_property
     def axis_phases(self) -> tuple[tuple[AxisPhase, ...], ...]:
@@ -120,7 +130,7 @@ class ConvProblem:
         def sizes(values: tuple[int, ...]) -> str:
             return "x".join(map(str, values))
 
-        words = [f"{self.images} x {sizes(self.sizes)}x{self.channels} -> {sizes(self.out)}x{self.columns}"]
+        words = [f"{self.images} x {sizes(self.sizes)}x{self.inputs} -> {sizes(self.out)}x{self.columns}"]
         words.append(f"taps {sizes(self.kernel)}")
         for name, values, usual in (
             ("stride", self.strides, 1),
@@ -130,8 +140,8 @@ class ConvProblem:
         ):
             if any(v != usual for v in values):
                 words.append(f"{name} {sizes(values)}")
-        if self.groups > 1:
-            words.append(f"{self.groups} groups")
+        if self.groups > 1 or self.paired:
+            words.append("depthwise" if self.paired else f"{self.groups} groups")
         return f"{', '.join(words)}, {self.dtype.short}: {_layout(self.x)}, {_layout(self.w)}"
 
 
@@ -161,13 +171,15 @@ def conv_problem(node: Node) -> tuple[ConvProblem, Node, Node]:
         outer, *spatial, inner = w_strides
     n, *along, c = x_strides
     wide = node.dtype if node.dtype.bits >= 32 else float32
+    paired = 1 < op.groups == x.shape[-1] == columns
+    groups = 1 if paired else op.groups
     ones, zeros = (1,) * missing, (0,) * missing
     problem = ConvProblem(
         wide,
         x.shape[0],
-        op.groups,
+        groups,
         x.shape[-1] // op.groups,
-        columns // op.groups,
+        columns // groups,
         (*ones, *x.shape[1:-1]),
         (*ones, *kernel),
         (*ones, *out),
@@ -177,5 +189,6 @@ def conv_problem(node: Node) -> tuple[ConvProblem, Node, Node]:
         (*ones, *op.input_dilation),
         Place(left.dtype, x_offset, n, (*zeros, *along), c),
         Place(right.dtype, w_offset, outer, (*zeros, *spatial), inner),
+        paired,
     )
     return problem, left, right
