@@ -24,8 +24,9 @@ test: $(VENV)/.test  ## run the tests that are not slow
 slow: $(VENV)/.test  ## run the tests that take long or measure time
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
-fix: $(VENV)/.test  ## format, repair what ruff can, write the generated parts of the README and the tour
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python docs/readme.py && $(BIN)/python docs/tour.py
+fix: $(VENV)/.test  ## format, repair what ruff can, write the generated parts of the README, the tour and the coverage
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python docs/readme.py && $(BIN)/python docs/tour.py && \
+	  $(BIN)/python docs/coverage.py
 
 lint: $(VENV)/.test  ## ruff, pyright and the layer contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python && $(BIN)/lint-imports

@@ -1,4 +1,4 @@
-"""One measurement: one case, one peer, in this process; prints one line of JSON.
+"""One measurement: one case (or the group of them that K1 is), one peer, in this process; prints one line of JSON.
 
 Threads and the processor mask are set before any framework is imported, which is why imports are inside functions.
 """
@@ -15,6 +15,7 @@ from statistics import median, quantiles
 from typing import Any
 
 WARM_UP = 3
+LEAST = 3  # timed steps, however long they take
 TINY_BATCH = 500
 
 
@@ -37,32 +38,44 @@ def timed(step: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
+def mean_size(result: Any) -> float:
+    """Return the mean absolute value, in float64 by pieces: memory for a copy would count as the framework's."""
+    import numpy as np
+
+    flat = np.asarray(result).reshape(-1)
+    pieces = np.array_split(flat, max(1, flat.size >> 16))
+    return sum(float(np.abs(piece).sum(dtype=np.float64)) for piece in pieces) / flat.size
+
+
 def measure_case(peer: Any, name: str, budget: float, cpus: set[int], start: float) -> dict[str, Any]:
-    """Return times, memory and losses of a training step."""
+    """Return times, memory and values of a case's step."""
     import machine
     import spec
 
     case = spec.CASES[name]
     step = peer.STEPS[name](case.values(), case.batch())
     build = time.perf_counter() - start
-    watch = machine.Watch(cpus)
+    values: list[float] = []
 
-    calls = [timed(step) for _ in range(WARM_UP)]
-    warm_up = [seconds for seconds, _ in calls]
+    def call() -> float:
+        seconds, result = timed(step)
+        if len(values) < len(case.reference):
+            values.append(mean_size(result))
+        return seconds
+
+    watch = machine.Watch(cpus)
+    warm_up = [call() for _ in range(WARM_UP)]
     watch.start()
-    end = time.perf_counter() + budget
+    end = time.perf_counter() + budget * case.share
     times: list[float] = []
-    while time.perf_counter() < end or len(calls) < len(case.losses):
-        seconds, loss = timed(step)
-        times.append(seconds)
-        if len(calls) < len(case.losses):
-            calls.append((seconds, loss))
+    while time.perf_counter() < end or len(values) < len(case.reference) or len(times) < LEAST:
+        times.append(call())
     weather = watch.stop()
 
-    losses = [float(loss) for _, loss in calls[: len(case.losses)]]
-    worst = max(abs(got - want) / want for got, want in zip(losses, case.losses, strict=True))
+    worst = max(abs(got - want) / want for got, want in zip(values, case.reference, strict=True))
     steady = median(times)
     return {
+        "case": name,
         "step_ms_median": steady * 1e3,
         "step_ms_min": min(times) * 1e3,
         "step_ms_p10": quantiles(times, n=10)[0] * 1e3,
@@ -70,12 +83,23 @@ def measure_case(peer: Any, name: str, budget: float, cpus: set[int], start: flo
         "first_call_s": warm_up[0],
         "compile_s": max(0.0, sum(warm_up) - WARM_UP * steady),
         "build_s": build,
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "vals": losses,
-        "worst_loss_error": worst,
-        "losses_ok": bool(worst <= case.tolerance),
+        "vals": values,
+        "worst_error": worst,
+        "values_ok": bool(worst <= case.tolerance),
         **weather,
     }
+
+
+def measure_group(peer: Any, name: str, budget: float, cpus: set[int], start: float) -> list[dict[str, Any]]:
+    """Return one record per case; the peak memory is that of the process, which all of them share."""
+    import spec
+
+    found: list[dict[str, Any]] = []
+    for case in spec.GROUPS[name]:
+        found.append(measure_case(peer, case.name, budget, cpus, start))
+        start = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [{**record, "rss_mb": peak} for record in found]
 
 
 def measure_tiny(peer: Any, budget: float, cpus: set[int]) -> dict[str, Any]:
@@ -94,12 +118,12 @@ def measure_tiny(peer: Any, budget: float, cpus: set[int]) -> dict[str, Any]:
         for _ in range(TINY_BATCH):
             call()
         times.append((time.perf_counter() - start) / TINY_BATCH)
-    return {"call_us_median": median(times) * 1e6, "call_us_min": min(times) * 1e6, **watch.stop()}
+    return {"case": "tiny", "call_us_median": median(times) * 1e6, "call_us_min": min(times) * 1e6, **watch.stop()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", help="T1, T3, T4 or tiny")
+    parser.add_argument("case", help="T1 ... T5, I1, K1 or tiny")
     parser.add_argument("peer", help="file in peers/, without .py")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget", type=float, default=5.0, help="seconds of timed steps")
@@ -118,10 +142,11 @@ def main() -> None:
         return
     peer.set_threads(options.threads)
     if options.case == "tiny":
-        found = measure_tiny(peer, options.budget, cpus)
+        found = [measure_tiny(peer, options.budget, cpus)]
     else:
-        found = measure_case(peer, options.case, options.budget, cpus, start)
-    print(json.dumps({"case": options.case, "peer": options.peer, "version": peer.version(), **found}))
+        found = measure_group(peer, options.case, options.budget, cpus, start)
+    about = {"peer": options.peer, "version": peer.version()}
+    print(json.dumps({"records": [{**record, **about} for record in found]}))
 
 
 if __name__ == "__main__":

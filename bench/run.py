@@ -28,7 +28,6 @@ import table
 HERE = Path(__file__).parent
 PEERS = {"treadle": "treadle_peer", "torch": "torch_eager", "torch-compile": "torch_compile", "jax": "jax_peer"}
 TITLES = {"treadle": "treadle", "torch": "torch eager", "torch-compile": "torch.compile", "jax": "JAX"}
-BASELINE = "torch"
 DISTURBED = 0.05  # share of the CPUs that other work took
 IMPORT = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
 Record = dict[str, Any]
@@ -66,34 +65,34 @@ class Suite:
             )
         return done.stdout.strip().splitlines()[-1]
 
-    def process(self, case: str, peer: str) -> Record:
-        """Return what one fresh process measures."""
-        budget = min(self.budget, 1.0) if case == "tiny" else self.budget
-        script = [str(HERE / "measure.py"), case, PEERS[peer], "--threads", str(self.threads), "--budget", str(budget)]
-        return json.loads(self.child(script, self.environment(case, peer)))
+    def process(self, group: str, peer: str) -> Record:
+        """Return what one fresh process measures: its records, or why there are none."""
+        budget = min(self.budget, 1.0) if group == "tiny" else self.budget
+        script = [str(HERE / "measure.py"), group, PEERS[peer], "--threads", str(self.threads), "--budget", str(budget)]
+        return json.loads(self.child(script, self.environment(group, peer)))
 
-    def measure(self, case: str, peer: str, turn: int) -> None:
+    def measure(self, group: str, peer: str, turn: int) -> None:
         """Measure once, and again while other work disturbs it; keep the calmest."""
         if peer in self.absent:
             return
-        tries: list[Record] = []
+        tries: list[list[Record]] = []
         for attempt in range(1 + self.retries):
             if turn == 0:
-                shutil.rmtree(self.caches / f"{case}-{peer}", ignore_errors=True)
-            with self.console.status(f"waiting for a calm machine: {case}, {TITLES[peer]}"):
+                shutil.rmtree(self.caches / f"{group}-{peer}", ignore_errors=True)
+            with self.console.status(f"waiting for a calm machine: {group}, {TITLES[peer]}"):
                 machine.wait_until_calm(DISTURBED, self.patience)
-            with self.console.status(f"round {turn + 1} of {self.rounds}: {case}, {TITLES[peer]}"):
-                found = self.process(case, peer)
+            with self.console.status(f"round {turn + 1} of {self.rounds}: {group}, {TITLES[peer]}"):
+                found = self.process(group, peer)
             if "unavailable" in found:
                 self.absent[peer] = found["unavailable"]
                 self.console.print(f"[yellow]{TITLES[peer]} is left out: {found['unavailable']}")
                 return
-            tries.append({**found, "peer": peer, "round": turn, "attempt": attempt, "cold": turn == 0})
-            if found["other_share"] <= DISTURBED:
+            about = {"peer": peer, "round": turn, "attempt": attempt, "cold": turn == 0}
+            tries.append([{**record, **about} for record in found["records"]])
+            if busiest(tries[-1]) <= DISTURBED:
                 break
-        kept = min(tries, key=lambda record: record["other_share"])
-        kept["disturbed"] = kept["other_share"] > DISTURBED
-        self.records.append(kept)
+        for record in min(tries, key=busiest):
+            self.records.append({**record, "disturbed": record["other_share"] > DISTURBED})
 
     def imports(self, peer: str) -> float:
         """Return the seconds that importing a framework takes, compiled bytecode present."""
@@ -105,18 +104,23 @@ class Suite:
         return [record for record in self.records if record["case"] == case and record["peer"] == peer]
 
 
+def busiest(records: list[Record]) -> float:
+    """Return the largest share that other work took while any of these was measured."""
+    return max(record["other_share"] for record in records)
+
+
 def ratio(suite: Suite, case: str, peer: str, value: Callable[[Record], float]) -> float | None:
     """Return the median over the rounds of peer / baseline, both measured in the same round."""
-    base = {record["round"]: value(record) for record in suite.pick(case, BASELINE)}
+    base = {record["round"]: value(record) for record in suite.pick(case, spec.BASELINE)}
     pairs = [(value(record), base.get(record["round"])) for record in suite.pick(case, peer)]
     ratios = [mine / other for mine, other in pairs if other]
     return median(ratios) if ratios else None
 
 
-def summarise(suite: Suite, cases: list[str], peers: list[str], imports: dict[str, float]) -> Record:
+def summarise(suite: Suite, groups: list[str], peers: list[str], imports: dict[str, float]) -> Record:
     """Return medians and ratios by case and peer."""
     summary: Record = {}
-    for case in cases:
+    for case, gflop in ((case.name, case.gflop) for group in groups for case in spec.GROUPS[group]):
         summary[case] = {}
         for peer in peers:
             records = suite.pick(case, peer)
@@ -129,7 +133,7 @@ def summarise(suite: Suite, cases: list[str], peers: list[str], imports: dict[st
                 "version": records[0]["version"],
                 "step_ms": step,
                 "step_ms_min": min(record["step_ms_min"] for record in records),
-                "gflops": spec.CASES[case].gflop / step * 1e3,
+                "gflops": None if gflop is None else gflop / step * 1e3,
                 "speed": ratio(suite, case, peer, lambda record: 1 / record["step_ms_median"]),
                 "rss_mb": median(record["rss_mb"] for record in records),
                 "rss": ratio(suite, case, peer, lambda record: record["rss_mb"]),
@@ -137,8 +141,8 @@ def summarise(suite: Suite, cases: list[str], peers: list[str], imports: dict[st
                 "first_warm_s": median(warm) if warm else None,
                 "compile_s": median(record["compile_s"] for record in records if record["cold"] or not cold),
                 "build_s": median(record["build_s"] for record in records),
-                "worst_loss_error": max(record["worst_loss_error"] for record in records),
-                "losses_ok": all(record["losses_ok"] for record in records),
+                "worst_error": max(record["worst_error"] for record in records),
+                "values_ok": all(record["values_ok"] for record in records),
                 "disturbed": any(record["disturbed"] for record in records),
             }
     summary["overheads"] = {
@@ -173,7 +177,7 @@ def chosen(text: str, allowed: list[str], what: str) -> list[str]:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cases", default=",".join(spec.CASES), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--cases", default=",".join(spec.GROUPS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--rounds", type=int, default=3, help="processes per case and peer (default: %(default)s)")
@@ -184,7 +188,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait for a calm machine, each time")
     parser.add_argument("--no-overheads", action="store_true", help="leave out import and call times")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables, for the README")
-    parser.add_argument("--readme", action="store_true", help="write the Markdown tables into README.md")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md and docs/benchmarks.md")
     parser.add_argument("--show", metavar="JSON", help="print the tables of an earlier run instead of measuring")
     parser.add_argument("--output", type=Path, default=HERE.parent / "bench-results", help="folder for the JSON")
     choice = parser.parse_args()
@@ -198,18 +202,18 @@ def options() -> argparse.Namespace:
 
 def run(choice: argparse.Namespace, console: Console) -> Record:
     """Measure everything, and return the report."""
-    cases = chosen(choice.cases, list(spec.CASES), "case")
+    groups = chosen(choice.cases, list(spec.GROUPS), "case")
     peers = chosen(choice.peers, list(PEERS), "peer")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         suite = Suite(choice.threads, choice.rounds, choice.budget, choice.retries, choice.wait, console, Path(folder))
         for turn in range(choice.rounds):
             # Another peer goes first in each round, so that none has the warmest or the coolest machine.
-            for case in cases + ([] if choice.no_overheads else ["tiny"]):
+            for group in groups + ([] if choice.no_overheads else ["tiny"]):
                 for peer in peers[turn % len(peers) :] + peers[: turn % len(peers)]:
-                    suite.measure(case, peer, turn)
+                    suite.measure(group, peer, turn)
         here = [peer for peer in peers if peer not in suite.absent]
         imports = {} if choice.no_overheads else {peer: suite.imports(peer) for peer in here}
-    summary = summarise(suite, cases, here, imports)
+    summary = summarise(suite, groups, here, imports)
     return {
         "when": time.strftime("%Y-%m-%d %H:%M:%S"),
         "machine": machine.describe(choice.threads),
@@ -233,7 +237,8 @@ def main() -> None:
         path.write_text(json.dumps(report, indent=1))
         console.print(f"written to {path}")
     if choice.readme:
-        table.into_readme(report, HERE.parent / "README.md", TITLES)
+        table.into(HERE.parent / "README.md", table.brief(report, TITLES))
+        table.into(HERE.parent / "docs" / "benchmarks.md", table.markdown(report, TITLES))
     if choice.markdown:
         print(table.markdown(report, TITLES))
     else:
@@ -242,11 +247,11 @@ def main() -> None:
         f"{case} {peer}"
         for case in spec.CASES
         for peer, row in report["summary"].get(case, {}).items()
-        if not row["losses_ok"]
+        if not row["values_ok"]
     ]
     if wrong:
         raise SystemExit(
-            f"bench: the losses differ from the reference: {', '.join(wrong)}. Times of wrong steps mean nothing."
+            f"bench: the values differ from the reference: {', '.join(wrong)}. Times of wrong steps mean nothing."
         )
 
 

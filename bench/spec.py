@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-F32 = np.float32
-Values = dict[str, NDArray[np.float32]]
-Batch = tuple[NDArray[np.generic], NDArray[np.int64]]
+import operators
+import vision
+from values import F32, Batch, Values, normal, uniform
+
+BASELINE = "torch"  # the peer that speed and memory are relative to
 
 MLP_SIZES = (784, 512, 512, 10)
 MLP_BATCH = 128
@@ -25,10 +26,6 @@ GPT_LR, GPT_BETAS, GPT_EPS, GPT_DECAY = 1e-3, (0.9, 0.99), 1e-8, 0.1
 
 LSTM_LAYERS, LSTM_WIDTH, LSTM_TIME, LSTM_VOCAB, LSTM_BATCH = 2, 256, 64, 65, 32
 LSTM_LR, LSTM_BETAS, LSTM_EPS = 1e-3, (0.9, 0.999), 1e-8
-
-
-def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> NDArray[np.float32]:
-    return rng.standard_normal(shape, dtype=F32) * F32(std)
 
 
 def mlp() -> Values:
@@ -69,10 +66,6 @@ def gpt_batch() -> Batch:
     return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
-def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float) -> NDArray[np.float32]:
-    return (rng.random(shape, dtype=F32) * 2 - 1) * F32(bound)
-
-
 def lstm() -> Values:
     """Return the LSTM language model's parameters: gates in the order i, f, g, o, two biases per layer."""
     rng = np.random.default_rng(0)
@@ -94,15 +87,35 @@ def lstm_batch() -> Batch:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the comparison."""
+    """One row of the comparison. Cases whose names begin alike up to the dot share a process.
+
+    Attributes:
+        reference: the mean absolute value of what the first calls return, the same batch each time; of a training
+            step that is the loss.
+        tolerance: relative; float32 sums in another order, amplified by the steps before.
+        gflop: of one step, causal attention counted in half; None where memory is what takes the time.
+        share: of the budget of a process.
+    """
 
     name: str
     title: str
     values: Callable[[], Values]
     batch: Callable[[], Batch]
-    losses: tuple[float, ...]  # of the first calls, the same batch each time
-    tolerance: float  # relative; float32 sums in another order, amplified by the steps before
-    gflop: float  # of one step, causal attention counted in half
+    reference: tuple[float, ...]
+    tolerance: float
+    gflop: float | None
+    share: float = 1.0
+
+    @property
+    def group(self) -> str:
+        """Return the name of what one process measures."""
+        return self.name.partition(".")[0]
+
+
+def operator_case(op: operators.Operator) -> Case:
+    """Return one operator of K1 as a case: no parameters, its operands are the batch."""
+    share = 1 / len(operators.OPERATORS)
+    return Case(f"K1.{op.name}", op.title, dict, op.operands, (op.mean,), op.tolerance, op.gflop, share)
 
 
 CASES = {
@@ -110,12 +123,20 @@ CASES = {
     for case in (
         Case("T1", "MLP 784-512-512-10, batch 128, SGD with momentum", mlp, mlp_batch,
              (3.068857, 2.801895, 2.437629, 2.142401, 1.903046, 1.610962, 1.245590, 0.884435), 1e-4, 0.51),
+        Case("T2", "ResNet-18 for CIFAR, batch 32, SGD with momentum", vision.resnet18, vision.resnet18_batch,
+             (2.567663, 1.666972, 0.790566, 0.415209, 0.258386, 0.162159), 3e-3, 106.7),
         Case("T3", "GPT 6 layers, 384 wide, 256 tokens, batch 8, AdamW", gpt, gpt_batch,
              (4.276484, 4.26018, 4.208529, 4.314424, 4.169861, 4.131675), 1e-3, 138.0),
         Case("T4", "LSTM 2 layers, 256 wide, 64 steps, batch 32, Adam", lstm, lstm_batch,
              (4.174889, 4.17226, 4.169655, 4.166744, 4.163224, 4.159197), 1e-4, 13.1),
+        Case("T5", "convolutional autoencoder, batch 32, Adam", vision.autoencoder, vision.autoencoder_batch,
+             (0.112349, 0.092982, 0.087132, 0.085239, 0.084427, 0.084003), 1e-4, 1.38),
+        Case("I1", "ResNet-50 inference, 1 image 224 x 224", vision.resnet50, vision.resnet50_batch,
+             (0.899113,), 1e-4, 8.2),
+        *map(operator_case, operators.OPERATORS),
     )
 }  # fmt: skip
+GROUPS = {case.group: [other for other in CASES.values() if other.group == case.group] for case in CASES.values()}
 
 
 @dataclass(frozen=True)
@@ -128,10 +149,24 @@ class Floor:
     at_least: bool
 
 
+SPEEDS = {"T1": 1.1, "T2": 0.9, "T3": 1.0, "T4": 1.3, "T5": 1.0, "I1": 1.0}
+SPEEDS |= {case.name: 0.95 for case in GROUPS["K1"]}
+MEMORY = {"T3": 0.7}  # the others: no more than torch eager takes
+
 FLOORS = (
-    Floor("T1: steps per second, relative to torch eager", ("T1", "treadle", "speed"), 1.1, at_least=True),
-    Floor("T3: steps per second, relative to torch eager", ("T3", "treadle", "speed"), 1.0, at_least=True),
-    Floor("T3: peak memory, relative to torch eager", ("T3", "treadle", "rss"), 0.7, at_least=False),
+    *(
+        Floor(f"{case}: speed, relative to torch eager", (case, "treadle", "speed"), bound, at_least=True)
+        for case, bound in SPEEDS.items()
+    ),
+    *(
+        Floor(
+            f"{group}: peak memory, relative to torch eager",
+            (cases[0].name, "treadle", "rss"),
+            MEMORY.get(group, 1.0),
+            at_least=False,
+        )
+        for group, cases in GROUPS.items()
+    ),
     Floor("T3: first call, nothing cached, seconds", ("T3", "treadle", "first_cold_s"), 12.0, at_least=False),
     Floor("T3: first call of a second process, seconds", ("T3", "treadle", "first_warm_s"), 1.5, at_least=False),
     Floor("import treadle, seconds", ("overheads", "treadle", "import_s"), 0.4, at_least=False),

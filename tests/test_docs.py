@@ -1,4 +1,7 @@
-"""What the documentation shows is what happens: the README's example, the tour, examples in docstrings, the index."""
+"""What the documentation shows is what happens: the README's example, the tour, examples in docstrings, the index.
+
+The page of coverage names what there is, and nothing is missing from it.
+"""
 
 import doctest
 import importlib
@@ -24,6 +27,22 @@ def test_the_readmes_example_trains(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_tour_shows_what_happens() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "tour.py"))
     assert (ROOT / "docs" / "tour.md").read_text() == script["tour"](), "docs/tour.md is out of date: run `make fix`"
+
+
+def test_every_name_is_there_or_has_a_reason() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "coverage.py"))
+    page = (ROOT / "docs" / "coverage.md").read_text()
+    assert page == script["coverage"](), "docs/coverage.md is out of date: run `make fix`"
+
+
+def test_a_name_without_a_reason_and_a_reason_without_a_name_stop_the_page() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "coverage.py"))
+    section, reasons = script["Section"], script["REASONS"]
+    with pytest.raises(SystemExit, match=r"torch\.nn\.Widget is missing and REASONS does not say why"):
+        section("torch.nn", ("Linear", "Widget"), importlib.import_module("treadle.nn")).page()
+    reasons["x"] = {"Linear": "no"}
+    with pytest.raises(SystemExit, match=r"REASONS says why x\.Linear is missing, and it is not"):
+        section("x", ("Linear",), importlib.import_module("treadle.nn")).page()
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.stem)

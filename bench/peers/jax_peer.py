@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jax_operators
+import jax_vision
 import spec
+import vision
 
 NAME = "JAX"
 MODULE = "jax"
@@ -70,7 +73,7 @@ def lstm_loss(params: Params, tokens: jax.Array, targets: jax.Array) -> jax.Arra
 
 def training(update: Callable[..., Any], state: Any, batch: Any) -> Step:
     """Return the function that does one whole step and waits for all of it."""
-    x, y = jnp.asarray(batch[0]), jnp.asarray(batch[1].astype(np.int32))
+    x, y = map(jnp.asarray, batch)  # int64 becomes int32, as everywhere in JAX
 
     def step() -> jax.Array:
         nonlocal state
@@ -92,48 +95,78 @@ def mlp(values: dict[str, np.ndarray], batch: Any) -> Step:
     return training(update, (params, jax.tree.map(jnp.zeros_like, params)), batch)
 
 
-def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
-    beta1, beta2 = spec.GPT_BETAS
+def adam(
+    loss_of: Callable[..., jax.Array],
+    values: dict[str, np.ndarray],
+    batch: Any,
+    rate: float,
+    betas: tuple[float, float],
+    eps: float,
+    decay: float = 0.0,
+) -> Step:
+    """Return a step of Adam, or with `decay`, of matrices alone, of AdamW."""
+    beta1, beta2 = betas
 
-    def adamw(p: jax.Array, m: jax.Array, v: jax.Array, count: jax.Array) -> jax.Array:
-        decayed = p * (1 - spec.GPT_LR * spec.GPT_DECAY) if p.ndim >= 2 else p
-        unbiased = m / (1 - beta1**count)
-        return decayed - spec.GPT_LR * unbiased / (jnp.sqrt(v / (1 - beta2**count)) + spec.GPT_EPS)
+    def moved(p: jax.Array, m: jax.Array, v: jax.Array, count: jax.Array) -> jax.Array:
+        decayed = p * (1 - rate * decay) if decay and p.ndim >= 2 else p
+        return decayed - rate * (m / (1 - beta1**count)) / (jnp.sqrt(v / (1 - beta2**count)) + eps)
 
     @partial(jax.jit, donate_argnums=0)
     def update(state: tuple[Params, Params, Params, jax.Array], x: jax.Array, y: jax.Array) -> Any:
         params, first, second, count = state
-        loss, grads = jax.value_and_grad(gpt_loss)(params, x, y)
+        loss, grads = jax.value_and_grad(loss_of)(params, x, y)
         count = count + 1
         first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, grads)
         second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, second, grads)
-        params = jax.tree.map(lambda p, m, v: adamw(p, m, v, count), params, first, second)
+        params = jax.tree.map(lambda p, m, v: moved(p, m, v, count), params, first, second)
         return loss, (params, first, second, count)
 
     params = {name: jnp.asarray(value) for name, value in values.items()}
     zeros = jax.tree.map(jnp.zeros_like, params)
     return training(update, (params, zeros, jax.tree.map(jnp.copy, zeros), jnp.float32(0)), batch)
+
+
+def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
+    return adam(gpt_loss, values, batch, spec.GPT_LR, spec.GPT_BETAS, spec.GPT_EPS, spec.GPT_DECAY)
 
 
 def lstm(values: dict[str, np.ndarray], batch: Any) -> Step:
-    beta1, beta2 = spec.LSTM_BETAS
+    return adam(lstm_loss, values, batch, spec.LSTM_LR, spec.LSTM_BETAS, spec.LSTM_EPS)
 
-    def adam(p: jax.Array, m: jax.Array, v: jax.Array, count: jax.Array) -> jax.Array:
-        return p - spec.LSTM_LR * (m / (1 - beta1**count)) / (jnp.sqrt(v / (1 - beta2**count)) + spec.LSTM_EPS)
+
+def autoencoder(values: dict[str, np.ndarray], batch: Any) -> Step:
+    def loss_of(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.square(jax_vision.autoencoder(params, x) - y))
+
+    x = jax_vision.images(batch[0])
+    settings = (vision.AUTOENCODER_LR, vision.AUTOENCODER_BETAS, vision.AUTOENCODER_EPS)
+    return adam(loss_of, jax_vision.as_convolutions(values), (x, x), *settings)
+
+
+def resnet18(values: dict[str, np.ndarray], batch: Any) -> Step:
+    def loss_of(params: Params, statistics: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
+        logits, statistics = jax_vision.resnet18(params, statistics, x)
+        return cross_entropy(logits, y), statistics
 
     @partial(jax.jit, donate_argnums=0)
-    def update(state: tuple[Params, Params, Params, jax.Array], x: jax.Array, y: jax.Array) -> Any:
-        params, first, second, count = state
-        loss, grads = jax.value_and_grad(lstm_loss)(params, x, y)
-        count = count + 1
-        first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, grads)
-        second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, second, grads)
-        params = jax.tree.map(lambda p, m, v: adam(p, m, v, count), params, first, second)
-        return loss, (params, first, second, count)
+    def update(state: tuple[Params, Params, Params], x: jax.Array, y: jax.Array) -> Any:
+        params, velocity, statistics = state
+        (loss, statistics), grads = jax.value_and_grad(loss_of, has_aux=True)(params, statistics, x, y)
+        velocity = jax.tree.map(lambda v, g: vision.RESNET18_MOMENTUM * v + g, velocity, grads)
+        return loss, (jax.tree.map(lambda p, v: p - vision.RESNET18_LR * v, params, velocity), velocity, statistics)
 
-    params = {name: jnp.asarray(value) for name, value in values.items()}
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return training(update, (params, zeros, jax.tree.map(jnp.copy, zeros), jnp.float32(0)), batch)
+    held = {name: jnp.asarray(value) for name, value in jax_vision.channels_last(values).items()}
+    statistics = {name: value for name, value in held.items() if name.endswith(jax_vision.STATISTICS)}
+    params = {name: value for name, value in held.items() if name.endswith(("weight", "bias"))}
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    return training(update, (params, velocity, statistics), (jax_vision.images(batch[0]), batch[1]))
+
+
+def resnet50(values: dict[str, np.ndarray], batch: Any) -> Step:
+    held = jax_vision.channels_last(jax_vision.folded(values))
+    params, x = {name: jnp.asarray(value) for name, value in held.items()}, jax_vision.images(batch[0])
+    predict = jax.jit(jax_vision.resnet50)
+    return lambda: predict(params, x).block_until_ready()
 
 
 def set_threads(count: int) -> None:
@@ -151,4 +184,4 @@ def tiny() -> Step:
     return lambda: scaled(x).block_until_ready()
 
 
-STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}
+STEPS = {"T1": mlp, "T2": resnet18, "T3": gpt, "T4": lstm, "T5": autoencoder, "I1": resnet50, **jax_operators.STEPS}

@@ -1,9 +1,8 @@
 """PyTorch through torch.compile: the models of `torch_eager` with forward and backward compiled."""
 
 import shutil
-from typing import Any
+from functools import partial
 
-import numpy as np
 import torch
 
 import torch_eager
@@ -14,6 +13,9 @@ MODULE = "torch"
 
 __all__ = ["MODULE", "NAME", "STEPS", "set_threads", "tiny", "unavailable", "version"]
 
+# Inference may take weights as constants: they are packed once for the convolutions.
+FROZEN = partial(torch.compile, options={"freezing": True})
+
 
 def unavailable() -> str | None:
     """Return why this peer cannot run here, or None."""
@@ -22,20 +24,11 @@ def unavailable() -> str | None:
     return None
 
 
-def mlp(values: dict[str, np.ndarray], batch: Any) -> Step:
-    return torch_eager.mlp(values, batch, torch.compile)
-
-
-def gpt(values: dict[str, np.ndarray], batch: Any) -> Step:
-    return torch_eager.gpt(values, batch, torch.compile)
-
-
-def lstm(values: dict[str, np.ndarray], batch: Any) -> Step:
-    return torch_eager.lstm(values, batch, torch.compile)
-
-
 def tiny() -> Step:
     return torch_eager.tiny(torch.compile)
 
 
-STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}
+STEPS = {
+    name: partial(make, wrap=FROZEN if name.startswith("I") else torch.compile)
+    for name, make in torch_eager.STEPS.items()
+}

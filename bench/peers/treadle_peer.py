@@ -7,12 +7,15 @@ import numpy as np
 
 import spec
 import treadle as td
+import treadle_operators
+import vision
 from treadle import nn, optim
 from treadle.nn import functional as F
 
 NAME = "treadle"
 MODULE = "treadle"
 Step = Callable[[], td.Tensor]
+Loss = Callable[[td.Tensor, td.Tensor], td.Tensor]
 
 
 class Block(nn.Module):
@@ -52,14 +55,18 @@ class GPT(nn.Module):
         return F.linear(self.lnf(self.blocks(x)), self.wte.weight)
 
 
-def training(model: nn.Module, optimizer: optim.Optimizer, batch: Any) -> Step:
+def cross_entropy(logits: td.Tensor, targets: td.Tensor) -> td.Tensor:
+    """Return the mean over all targets, whatever their axes."""
+    return F.cross_entropy(td.reshape(logits, (-1, logits.shape[-1])), td.reshape(targets, (-1,)))
+
+
+def training(model: nn.Module, optimizer: optim.Optimizer, batch: Any, loss_of: Loss = cross_entropy) -> Step:
     """Return the function that does one whole step."""
     x, y = batch
 
     @td.compile
     def train(x: td.Tensor, y: td.Tensor) -> td.Tensor:
-        logits = model(x)
-        loss = F.cross_entropy(td.reshape(logits, (-1, logits.shape[-1])), td.reshape(y, (-1,)))
+        loss = loss_of(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -107,6 +114,65 @@ def lstm(values: dict[str, np.ndarray], batch: Any) -> Step:
     return training(model, optimizer, batch)
 
 
+class Autoencoder(nn.Module):
+    """Three convolutions down, three transposed ones up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        (a, b, c, d), (e, f, g, h) = vision.ENCODER, vision.DECODER
+        self.encoder = nn.Sequential(
+            nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(b, c, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(c, d, 3, stride=2, padding=1), nn.ReLU(),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(e, f, 4, stride=2, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(f, g, 4, stride=2, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(g, h, 4, stride=2, padding=1), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def forward(self, x: td.Tensor) -> td.Tensor:
+        return self.decoder(self.encoder(x))
+
+
+def autoencoder(values: dict[str, np.ndarray], batch: Any) -> Step:
+    model = Autoencoder()
+    model.load_state_dict(values)
+    settings = (vision.AUTOENCODER_LR, vision.AUTOENCODER_BETAS, vision.AUTOENCODER_EPS)
+    return training(model, optim.Adam(model.parameters(), *settings), batch, F.mse_loss)
+
+
+def resnet18(values: dict[str, np.ndarray], batch: Any) -> Step:
+    model = nn.resnet18(10, small_images=True)
+    model.load_state_dict(values)
+    optimizer = optim.SGD(model.parameters(), lr=vision.RESNET18_LR, momentum=vision.RESNET18_MOMENTUM)
+    return training(model, optimizer, batch)
+
+
+def fold_norms(model: nn.Module) -> None:
+    """Put each batch normalisation into the convolution before it, as inference allows; the model is in eval mode."""
+    for module in list(model.modules()):
+        for conv, bn in vision.FOLDED:
+            norm = getattr(module, bn, None)
+            if isinstance(norm, nn.BatchNorm2d):
+                setattr(module, conv, nn.utils.fuse_conv_bn_eval(getattr(module, conv), norm))
+                setattr(module, bn, nn.Identity())
+
+
+def resnet50(values: dict[str, np.ndarray], batch: Any) -> Step:
+    model = nn.resnet50()
+    model.load_state_dict(values)
+    model.eval()
+    fold_norms(model)
+
+    @td.compile
+    def predict(x: td.Tensor) -> td.Tensor:
+        with td.no_grad():
+            return model(x)
+
+    return lambda: predict(*batch)
+
+
 def set_threads(count: int) -> None:
     """TREADLE_THREADS says it, which is set before this process imports treadle."""
 
@@ -122,4 +188,4 @@ def tiny() -> Step:
     return lambda: scaled(x)
 
 
-STEPS = {"T1": mlp, "T3": gpt, "T4": lstm}
+STEPS = {"T1": mlp, "T2": resnet18, "T3": gpt, "T4": lstm, "T5": autoencoder, "I1": resnet50, **treadle_operators.STEPS}

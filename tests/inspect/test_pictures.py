@@ -52,5 +52,9 @@ def test_attention_of_one_and_of_several_heads() -> None:
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), weights[0])
     figure = plot_attention(weights)
     assert [axes.get_title() for axes in figure.axes] == ["head 0", "head 1", "head 2"]
+    figure = plot_attention(weights[:2], titles=["Bahdanau", "Luong"])
+    assert [axes.get_title() for axes in figure.axes] == ["Bahdanau", "Luong"]
+    with pytest.raises(ConfigError, match="1 names for 3 rows, columns or maps"):
+        plot_attention(weights, titles=["Bahdanau"])
     with pytest.raises(ShapeError, match=r"are not \[T, S\]"):
         plot_attention(np.zeros(3))

@@ -74,6 +74,8 @@ CASES = {
     "rmse": (metrics.RMSE, (A, B), lambda w: sk.root_mean_squared_error(B, A, sample_weight=w)),
     "mae": (metrics.MAE, (A, B), lambda w: sk.mean_absolute_error(B, A, sample_weight=w)),
     "r2": (metrics.R2, (A, B), lambda w: sk.r2_score(B, A, sample_weight=w)),
+    "poisson deviance": (
+        metrics.PoissonDeviance, (np.exp(A), Y), lambda w: sk.mean_poisson_deviance(Y, np.exp(A), sample_weight=w)),
 }  # fmt: skip
 
 
@@ -300,6 +302,8 @@ def seen(metric, *data):
         (lambda: seen(metrics.F1(2), [0, 2], [0, 1]), DataError, "input has classes from 0 to 2. Allowed: 0 to 1"),
         (lambda: seen(metrics.F1(2, multilabel=True), [0, 1], [0, 1]), DataError, r"must both be \[N, 2\]"),
         (lambda: seen(metrics.MSE(), [0.0], [[0.0]]), DataError, "differ in shape"),
+        (lambda: seen(metrics.PoissonDeviance(), [0.0], [1]), DataError, "rates go down to 0.0"),
+        (lambda: seen(metrics.PoissonDeviance(), [1.0], [-1]), DataError, "counts to -1.0. Rates must be above 0"),
         (lambda: seen(metrics.ROCAUC(), [0.5, math.nan], [0, 1]), DataError, "scores have NaN"),
         (lambda: seen(metrics.ROCAUC(), [0.5], [2]), DataError, "targets go from 2 to 2. Allowed: 0 to 1"),
         (lambda: seen(metrics.ROCAUC(3), [0.5], [2]), DataError, r"scores \[1\] do not fit 1 targets"),

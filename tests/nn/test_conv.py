@@ -154,6 +154,16 @@ def test_a_transposed_layer_takes_an_output_size() -> None:
     )
 
 
+def test_over_time_first() -> None:
+    x, w, b = draw(0, 6, 2, 3), draw(1, 3, 3, 4), draw(2, 4)
+    for pad in (0, 2):
+        found = F.conv_tbc(td.asarray(x), td.asarray(w), td.asarray(b), pad)
+        expected = torch.conv_tbc(*map(torch.from_numpy, (x, w, b)), pad)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
+    with pytest.raises(td.ShapeError, match=r"conv_tbc: input .* must be \[T, N, C\]"):
+        F.conv_tbc(td.asarray(x)[0], td.asarray(w), td.asarray(b))
+
+
 def test_what_does_not_fit_is_named() -> None:
     x, w = td.asarray(draw(0, 1, 3, 5, 5)), td.asarray(draw(1, 4, 3, 3, 3))
     with pytest.raises(td.TreadleError, match="channels"):

@@ -258,3 +258,54 @@ def test_a_module_or_parameter_that_is_replaced_compiles_anew():
     model[0].note = "not looked at"
     f(x)
     assert f.num_compiles == 3
+
+
+def test_walks_are_pytorchs():
+    torch = pytest.importorskip("torch")
+
+    def build(of):
+        net = of.Sequential(of.Linear(2, 2), of.BatchNorm1d(2), of.Sequential(of.Linear(2, 2, bias=False)))
+        net.extra = net[0]  # the same layer under another name
+        net.own = of.Parameter(td.zeros((1,)) if of is nn else torch.zeros(1))
+        return net
+
+    ours, theirs = build(nn), build(torch.nn)
+    for walk in ("named_parameters", "named_buffers"):
+        for args in ((), ("p",), ("p", False), ("", True, False)):
+            found = {name for name, _ in getattr(ours, walk)(*args)}
+            assert found == {name for name, _ in getattr(theirs, walk)(*args)}, (walk, args)
+    for args in ((), (None, "p"), (None, "", False)):
+        assert {n for n, _ in ours.named_modules(*args)} == {n for n, _ in theirs.named_modules(*args)}
+    assert len(list(ours.modules(False))) == len(list(ours.modules())) + 1
+    assert [p is ours.own for p in ours.parameters(False)] == [True]
+    assert len(list(ours.buffers(recurse=False))) == 0
+    assert set(ours.state_dict(prefix="a.")) == set(theirs.state_dict(prefix="a."))
+
+
+def test_gradients_are_cleared_or_zero():
+    layer = nn.Linear(2, 1)
+    layer(td.ones((1, 2))).sum().backward()
+    layer.zero_grad(set_to_none=False)
+    np.testing.assert_array_equal(np.asarray(layer.weight.grad), 0)
+    layer.zero_grad()
+    assert layer.weight.grad is None
+
+
+def test_an_attribute_that_is_deleted_is_noticed():
+    net = Net()
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(td.ones((2,)))
+            self.net = net
+
+        def forward(self, x):
+            return x + self.shift if "shift" in self.__dict__ else x
+
+    outer = Outer()
+    run = td.compile(outer)
+    np.testing.assert_array_equal(np.asarray(run(td.ones((2,)))), 2)
+    del outer.shift
+    np.testing.assert_array_equal(np.asarray(run(td.ones((2,)))), 1)
+    assert run.num_compiles == 2

@@ -80,7 +80,12 @@ POOLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] =
     "adaptive max": ("AdaptiveMaxPool2d", ((3, 2),), {}, (2, 3, 7, 8)),
     "adaptive 1d": ("AdaptiveAvgPool1d", (4,), {}, (2, 3, 6)),
     "adaptive 3d": ("AdaptiveMaxPool3d", (2,), {}, (1, 2, 3, 4, 5)),
+    "norm 1d": ("LPPool1d", (2, 3), {}, (2, 3, 9)),
+    "norm": ("LPPool2d", (2, (2, 3)), {"stride": 2}, (2, 3, 7, 8)),
+    "norm 3d": ("LPPool3d", (2, 2), {"ceil_mode": True}, (1, 2, 4, 4, 5)),
     "nearest": ("Upsample", (), {"scale_factor": 2}, (2, 3, 4, 5)),
+    "nearest 2d": ("UpsamplingNearest2d", (), {"scale_factor": 3}, (2, 3, 4, 5)),
+    "bilinear 2d": ("UpsamplingBilinear2d", ((7, 3),), {}, (2, 3, 4, 5)),
     "bilinear": ("Upsample", (), {"size": (7, 3), "mode": "bilinear"}, (2, 3, 4, 5)),
     "bilinear, corners": (
         "Upsample", (), {"scale_factor": 2, "mode": "bilinear", "align_corners": True}, (2, 3, 4, 5)
@@ -101,6 +106,39 @@ def test_indices_of_the_largest() -> None:
     expected, places = torch.nn.MaxPool2d(2, return_indices=True)(torch.from_numpy(x))
     np.testing.assert_array_equal(out.numpy(), expected.numpy())
     np.testing.assert_array_equal(where.numpy(), places.numpy())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_unpooling_layers(count: int) -> None:
+    shape, pooled, unpooled = (2, 3, 7, 6, 5)[: 2 + count], f"MaxPool{count}d", f"MaxUnpool{count}d"
+    x = draw(*shape)
+    settings = {"stride": 2, "padding": 1}
+    out, where = getattr(nn, pooled)(3, **settings, return_indices=True)(td.asarray(x))
+    expected, places = getattr(torch.nn, pooled)(3, **settings, return_indices=True)(torch.from_numpy(x))
+    back = getattr(nn, unpooled)(3, **settings)(out, where, shape[2:])
+    again = getattr(torch.nn, unpooled)(3, **settings)(expected, places, output_size=shape)
+    np.testing.assert_array_equal(back.numpy(), again.numpy())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_fractional_layers(count: int) -> None:
+    name, shape = f"FractionalMaxPool{count}d", (2, 3, 7, 8, 9)[: 2 + count]
+    x, u = draw(*shape), np.random.default_rng(3).random((2, 3, count), np.float32)
+    settings = {"output_ratio": (0.5,) * count, "return_indices": True}
+    ours = getattr(nn, name)(2, **settings, _random_samples=u)(td.asarray(x))
+    theirs = getattr(torch.nn, name)(2, **settings, _random_samples=torch.from_numpy(u))(torch.from_numpy(x))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    with pytest.raises(td.ConfigError, match=f"{name}: output_size is None"):
+        getattr(nn, name)(2)
+
+
+def test_settings_are_attributes() -> None:
+    layer = nn.AvgPool2d(3, 2)
+    assert (layer.kernel_size, layer.stride, layer.ceil_mode) == (3, 2, False)
+    layer.stride = 1
+    assert layer(td.ones((1, 1, 5, 5))).shape == (1, 1, 3, 3)
+    assert "stride=1" in repr(layer)
 
 
 def test_statistics_move_inside_a_compiled_step() -> None:

@@ -167,6 +167,37 @@ def test_compiled_training_is_eager_training(kind: str) -> None:
     assert found[0][0] > found[0][1] > found[0][2]
 
 
+def test_a_reader_and_a_writer_with_one_embedding() -> None:
+    """What the gradient of the writer's loop stacks is also what its product before the loop takes."""
+    td.manual_seed(0)
+    embed, reader, cell, head = nn.Embedding(7, IN), nn.GRU(IN, IN), nn.GRUCell(IN, IN), nn.Linear(IN, 2)
+    parameters = [p for module in (embed, reader, cell, head) for p in module.parameters()]
+    read, wrote = (np.random.default_rng(k).integers(0, 7, (T, B)) for k in range(2))
+
+    def loop(read: Any, wrote: Any) -> Any:
+        def turn(h: Any, x: Any) -> Any:
+            h = cell(embed(x), h)
+            return h, head(h)
+
+        return td.scan(turn, reader(embed(read))[1][0], wrote)[1]
+
+    def turns(read: Any, wrote: Any) -> Any:
+        h, out = reader(embed(read))[1][0], []
+        for x in wrote:
+            h = cell(embed(x), h)
+            out.append(head(h))
+        return td.stack(out)
+
+    def gradients(write: Any) -> Any:
+        for p in parameters:
+            p.grad = None
+        td.sum(td.sin(write(td.asarray(read), td.asarray(wrote)))).backward()
+        return [p.grad for p in parameters]
+
+    for found, wanted in zip(td.compile(lambda: gradients(loop))(), gradients(turns), strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_acts_between_layers_in_training_only() -> None:
     lstm = nn.LSTM(IN, HIDDEN, 2, dropout=0.5)
     alone = nn.LSTM(IN, HIDDEN, 1, dropout=0.5)

@@ -216,6 +216,15 @@ CASES: Sequence[Case] = (
     unary(ops.Erf()),
     unary(ops.Erfc()),
     unary(ops.Erfinv(), unit),
+    unary(ops.Erfcx()),
+    unary(ops.LogNdtr()),
+    unary(ops.Ndtri(), spread(0.02, 0.98)),
+    Case(ops.Lgamma(), (Operand((3, 5), positive),), tolerance=32),
+    Case(ops.Digamma(), (Operand((3, 5), positive),), tolerance=16),
+    unary(ops.Polygamma(1), positive),
+    unary(ops.Polygamma(2), spread(0.5, 3)),
+    Case(ops.Zeta(), (Operand((2, 1, 4), above_one, smooth=False), Operand((3, 1), positive))),
+    *[unary(ops.BesselI(order, scaled)) for order in (0, 1) for scaled in (False, True)],
     # comparison
     binary(ops.Equal(), count, count, ANY),
     binary(ops.NotEqual(), count, count, ANY),
@@ -314,10 +323,26 @@ CASES: Sequence[Case] = (
         for only in ((float64,), (float32, float16, bfloat16))
     ],
     # interpolation
-    on(ops.TakeRows(), (5, 3), index(2, 4, size=5)),
-    on(ops.AddRows(5), (2, 4, 3), index(2, 4, size=5), kinds=NUMERIC, tolerance=4),
+    on(ops.TakeOrZero(), (2, 3, 5), Operand((2, 3, 4), spread(-3, 5), int32), kinds=NUMERIC),
+    on(ops.AddOrSkip(5), (2, 3, 4), Operand((2, 3, 4), spread(-3, 5), int32), kinds=NUMERIC, tolerance=4),
     *[resampled(axis, shape, taps) for axis, shape, taps in ((1, (2, 4, 3), 2), (2, (2, 3, 5), 9), (0, (3,), 1))],
+    *[
+        on(ops.Extend(axis, low, high, mode), shape)
+        for mode in ("reflect", "replicate", "circular")
+        for axis, low, high, shape in ((1, 2, 3, (2, 4, 3)), (2, 1, 0, (2, 1, 5)), (0, 0, 2, (3,)))
+    ],
     # windows
+    on(
+        ops.Unpool(9),
+        (2, 4),
+        Operand(
+            (2, 4),
+            lambda rng, shape, dtype: rng.permuted(np.tile(np.arange(9, dtype=dtype.numpy), (shape[0], 1)), axis=1)[
+                :, : shape[1]
+            ],
+            int64,
+        ),
+    ),
     *[
         case
         for spans, shape, lengths in (
@@ -357,6 +382,8 @@ ELSEWHERE = {
     "sort": "has a kernel and no formula; tests/ops/test_sort.py",
     "cholesky": "runs in Python; tests/tensor/test_factorizations.py",
     "cofactor": "runs in Python; tests/tensor/test_factorizations.py",
+    "gammainc": "runs in Python; tests/tensor/test_special.py",
+    "gcd": "runs in Python; tests/tensor/test_arithmetic.py",
     "det": "runs in Python; tests/tensor/test_factorizations.py",
     "eigh": "runs in Python; tests/tensor/test_factorizations.py",
     "eigvalsh": "runs in Python; tests/tensor/test_factorizations.py",

@@ -107,3 +107,30 @@ def test_wrong_settings_are_refused():
         optim.EMA(nn.Linear(1, 1), 2)
     with pytest.raises(ConfigError, match="anneal_strategy is 'x'"):
         swa_utils.SWALR(optim.SGD([nn.Parameter(td.zeros((1,)))]), 0.1, 3, "x")
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_statistics_of_batches_are_pytorchs(averaged):
+    ours, theirs = (of.Sequential(of.Linear(3, 4), of.BatchNorm1d(4), of.ReLU()) for of in (nn, torch.nn))
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    batches = [np.random.default_rng(i).standard_normal((6, 3)).astype(np.float32) for i in range(3)]
+    if averaged:
+        ours, theirs = swa_utils.AveragedModel(ours), torch.optim.swa_utils.AveragedModel(theirs)
+    for model in (ours, theirs):
+        model.eval()
+    swa_utils.update_bn([(td.asarray(b), 0) for b in batches], ours)
+    torch.optim.swa_utils.update_bn([(torch.tensor(b), 0) for b in batches], theirs)
+    norm, peer = (m.module[1] if averaged else m[1] for m in (ours, theirs))
+    np.testing.assert_allclose(np.asarray(norm.running_mean), peer.running_mean.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(norm.running_var), peer.running_var.numpy(), rtol=1e-5, atol=1e-6)
+    assert int(norm.num_batches_tracked) == 3
+    assert norm.momentum == 0.1
+    assert not norm.training
+    x = batches[0]
+    np.testing.assert_allclose(
+        np.asarray(ours(td.asarray(x))), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_model_without_statistics_is_not_run():
+    swa_utils.update_bn(iter([object()]), nn.Linear(2, 2))

@@ -9,7 +9,7 @@ import pytest
 
 from treadle.core import Type, float32
 from treadle.ir import Graph, Node, inputs_for, verify
-from treadle.ops import BroadcastTo, Concat, Max, Pad, Permute, Reshape, Slice, Sum
+from treadle.ops import BroadcastTo, Concat, Extend, Max, Pad, Permute, Reshape, Slice, Sum
 from treadle.ops.fused import run_graph
 from treadle.ops.movement import permute
 from treadle.passes.layout import LAYOUT
@@ -52,6 +52,7 @@ BETWEEN: dict[str, tuple[Callable[..., Node], tuple[Type, ...]]] = {
         (IMAGE, CHANNELS),
     ),
     "pad": (Pad((0, 0, 1, 2), (0, 3, 1, 0), 7.0), (IMAGE,)),
+    "extend": (Extend(2, 1, 3, "reflect"), (IMAGE,)),
     "slice": (Slice((0, 1, 0, 5), (2, 3, 2, 3), (1, 1, 2, -2)), (IMAGE,)),
     "concat": (lambda x: Concat(1)(x, x * 2.0), (IMAGE,)),
     "centred": (lambda x: x - Sum((0, 2, 3), True)(x), (IMAGE,)),

@@ -183,7 +183,6 @@ def test_of_several_values_for_one_place_the_last_counts() -> None:
         (1.5, "index: 1.5 is not an index"),
         (np.array([True, False]), "a mask has 2 elements on axis 0"),
         (slice(None, None, 0), "has step 0"),
-        (True, "True alone is not an index"),
     ],
     ids=str,
 )

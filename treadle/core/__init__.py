@@ -43,6 +43,7 @@ from .errors import (
 from .pytree import LEAF, flatten, tree_map, unflatten
 from .shapes import (
     broadcast_shapes,
+    check_size,
     normalize_axes,
     normalize_axis,
     row_major_strides,
@@ -80,6 +81,7 @@ __all__ = [
     "bfloat16",
     "bool_",
     "broadcast_shapes",
+    "check_size",
     "config",
     "flatten",
     "float16",

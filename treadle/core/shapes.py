@@ -1,5 +1,6 @@
 """Shape arithmetic used by more than one layer."""
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -26,6 +27,18 @@ def broadcast_shapes(what: str, *shapes: Shape) -> Shape:
             )
         out.append(sizes.pop() if sizes else 1)
     return tuple(out)
+
+
+MOST_ELEMENTS = (1 << 60) - 1  # of 8 bytes, which is what 64-bit addresses reach
+
+
+def check_size(what: str, shape: Shape) -> None:
+    """Raise ShapeError for a shape of more elements than any machine has memory for."""
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise ShapeError(
+            f"{what}: shape {list(shape)} has more elements than any memory can hold. Allowed: up to {MOST_ELEMENTS}. "
+            "Give smaller sizes."
+        )
 
 
 def whole_number(what: str, value: Any) -> int:

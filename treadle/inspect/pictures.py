@@ -65,20 +65,31 @@ def plot_attention(
     path: str | Path | None = None,
     *,
     title: str = "attention",
+    titles: Sequence[str] = (),
 ) -> Any:
-    """Return a figure of weights [T, S], or of several heads [H, T, S] side by side; what looks is a row."""
+    """Return a figure of weights [T, S], or of several maps [H, T, S] side by side; what looks is a row.
+
+    Args:
+        weights: of one attention, of the heads of one, or of several models for the same rows and columns.
+        columns: what is looked at, S names.
+        rows: what looks, T names.
+        path: a picture file, its kind told by the suffix.
+        title: above the picture.
+        titles: above each of several maps; "head 0", "head 1", ... if not given.
+    """
     maps: Array = np.asarray(weights)
     if maps.ndim not in (2, 3):
         raise ShapeError(f"plot_attention: weights of shape {list(maps.shape)} are not [T, S] or [H, T, S].")
     heads = maps if maps.ndim == 3 else maps[None]
     across = _names("plot_attention", columns, heads.shape[2])
     down = _names("plot_attention", rows, heads.shape[1])
+    above = _names("plot_attention", titles, len(heads)) or [f"head {number}" for number in range(len(heads))]
     figure, axes = _figure(title, len(heads))
     for number, head in enumerate(heads):
         one = axes[number] if len(heads) > 1 else axes
         _map(one, head, None, down, across)
-        if len(heads) > 1:
-            one.set_title(f"head {number}")
+        if titles or len(heads) > 1:
+            one.set_title(above[number])
     return _written(figure, path)
 
 
@@ -96,7 +107,7 @@ def _map(axes: Any, shades: Array, numbers: Array | None, rows: Sequence[str], c
 
 def _names(what: str, names: Sequence[str], count: int) -> list[str]:
     if names and len(names) != count:
-        raise ConfigError(f"{what}: {len(names)} names for {count} rows or columns. Give one for each, or none.")
+        raise ConfigError(f"{what}: {len(names)} names for {count} rows, columns or maps. Give one for each, or none.")
     return [str(name) for name in names]
 
 

@@ -5,7 +5,7 @@ from .mean import Mean
 from .metric import Metric
 from .probability import CalibrationError, LogLoss, Perplexity
 from .ranking import PRAUC, ROCAUC, AveragePrecision
-from .regression import MAE, MSE, R2, RMSE
+from .regression import MAE, MSE, R2, RMSE, PoissonDeviance
 from .text import BLEU, CER, WER, EditDistance, edit_distance
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Mean",
     "Metric",
     "Perplexity",
+    "PoissonDeviance",
     "Precision",
     "Recall",
     "edit_distance",

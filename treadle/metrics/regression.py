@@ -7,6 +7,8 @@ from typing import Self
 
 import numpy as np
 
+from treadle.core import DataError
+
 from .metric import Array, Data, Metric, State, paired, ratio, weights_of
 
 
@@ -54,6 +56,22 @@ class MAE(_MeanError):
     def error(self, x: Array, y: Array) -> Array:
         """Return |x - y|."""
         return np.abs(x - y)
+
+
+class PoissonDeviance(_MeanError):
+    """The mean of 2 (y log(y / x) - y + x) for rates x above 0 and counts y; 0 when every rate is its count.
+
+    Twice how much likelier, in nats, counts are under their own value than under the rate.
+    """
+
+    def error(self, x: Array, y: Array) -> Array:
+        """Return 2 (y log(y / x) - y + x), with 0 log 0 = 0."""
+        if x.size and not (x.min() > 0 and y.min() >= 0):
+            raise DataError(
+                f"PoissonDeviance: rates go down to {x.min()}, counts to {y.min()}. Rates must be above 0, counts at "
+                "least 0."
+            )
+        return 2 * (y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, x, 1)) - y + x)
 
 
 class R2(Metric):

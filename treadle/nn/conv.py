@@ -9,7 +9,6 @@ from typing import ClassVar
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Tensor
 from treadle.tensor.creation import empty
-from treadle.tensor.manipulation import broadcast_to, concat, flip
 
 from . import functional as F
 from . import init
@@ -119,9 +118,8 @@ class _Conv(_Convolution):
         """Return the convolution of [N, C, ...] or [C, ...]."""
         padding = self.padding
         if self.padding_mode != "zeros":
-            low, high = self.widths()
-            for axis, (before, after) in enumerate(zip(low, high, strict=True)):
-                input = _extended(input, axis - self.num_axes, before, after, self.padding_mode)
+            ends = reversed(list(zip(*self.widths(), strict=True)))
+            input = F.pad(input, [width for both in ends for width in both], self.padding_mode)
             padding = 0
         return type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
@@ -243,33 +241,3 @@ class ConvTranspose3d(_ConvTranspose):
 
     num_axes = 3
     function = F.conv_transpose3d
-
-
-def _extended(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """Return x with elements before and after an axis, made of what it holds."""
-    size = x.shape[axis]
-    most = {"reflect": size - 1, "circular": size, "replicate": max(before, after) if size else -1}[mode]
-    if max(before, after) > most:
-        raise ShapeError(
-            f"conv: padding {max(before, after)} with padding_mode {mode!r} on axis {axis} of shape {list(x.shape)}. "
-            f"There it can be at most {max(most, 0)}."
-        )
-
-    def part(low: int, high: int) -> Tensor:
-        places: list[slice] = [slice(None)] * x.ndim
-        places[axis] = slice(low, high)
-        return x[tuple(places)]
-
-    def edge(at: int, count: int) -> Tensor:
-        one = part(at, at + 1)
-        shape = list(x.shape)
-        shape[axis] = count
-        return broadcast_to(one, shape)
-
-    first, last = {
-        "reflect": lambda: (flip(part(1, before + 1), axis=axis), flip(part(size - 1 - after, size - 1), axis=axis)),
-        "circular": lambda: (part(size - before, size), part(0, after)),
-        "replicate": lambda: (edge(0, before), edge(size - 1, after)),
-    }[mode]()
-    parts = [p for p in (first, x, last) if p.shape[axis]]
-    return concat(parts, axis=axis) if len(parts) > 1 else x

@@ -17,7 +17,9 @@ from . import functional as F
 from . import init
 from .activation import GELU
 from .containers import ModuleList
-from .layers import Dropout, Embedding, LayerNorm, Linear
+from .dropout import Dropout
+from .embedding import Embedding
+from .layers import LayerNorm, Linear
 from .module import Module
 
 

@@ -27,37 +27,37 @@ GAINS = {
 MODES = ("fan_in", "fan_out")
 
 
-def constant_(cell: Cell, value: float) -> Cell:
-    """Set every element to `value`."""
-    cell.value = full(cell.shape, value, dtype=cell.dtype)
-    return cell
+def constant_(tensor: Cell, val: float) -> Cell:
+    """Set every element to `val`."""
+    tensor.value = full(tensor.shape, val, dtype=tensor.dtype)
+    return tensor
 
 
-def zeros_(cell: Cell) -> Cell:
+def zeros_(tensor: Cell) -> Cell:
     """Set every element to 0."""
-    return constant_(cell, 0.0)
+    return constant_(tensor, 0.0)
 
 
-def ones_(cell: Cell) -> Cell:
+def ones_(tensor: Cell) -> Cell:
     """Set every element to 1."""
-    return constant_(cell, 1.0)
+    return constant_(tensor, 1.0)
 
 
-def uniform_(cell: Cell, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Cell:
+def uniform_(tensor: Cell, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw elements evenly from [a, b)."""
-    cell.value = (random.uniform(cell.shape, generator=generator) * (b - a) + a).astype(cell.dtype)
-    return cell
+    tensor.value = (random.uniform(tensor.shape, generator=generator) * (b - a) + a).astype(tensor.dtype)
+    return tensor
 
 
-def normal_(cell: Cell, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Cell:
+def normal_(tensor: Cell, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw elements from the normal distribution N(mean, std^2)."""
     _check_std("normal_", std)
-    cell.value = (random.normal(cell.shape, generator=generator) * std + mean).astype(cell.dtype)
-    return cell
+    tensor.value = (random.normal(tensor.shape, generator=generator) * std + mean).astype(tensor.dtype)
+    return tensor
 
 
 def trunc_normal_(
-    cell: Cell,
+    tensor: Cell,
     mean: float = 0.0,
     std: float = 1.0,
     a: float = -2.0,
@@ -70,104 +70,106 @@ def trunc_normal_(
         raise ConfigError(f"trunc_normal_: the range from {a} to {b} is empty. Give a < b.")
     low, high = (math.erf((limit - mean) / std / math.sqrt(2)) for limit in (a, b))
     # The inverse of the distribution function, drawn evenly between its values at the limits.
-    even = random.uniform(cell.shape, generator=generator) * (high - low) + low
+    even = random.uniform(tensor.shape, generator=generator) * (high - low) + low
     drawn = _erfinv(clip(even, -1 + 1e-7, 1 - 1e-7)) * (std * math.sqrt(2)) + mean
-    cell.value = clip(drawn, a, b).astype(cell.dtype)
-    return cell
+    tensor.value = clip(drawn, a, b).astype(tensor.dtype)
+    return tensor
 
 
-def xavier_uniform_(cell: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
+def xavier_uniform_(tensor: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
-    bound = gain * math.sqrt(6 / sum(fans("xavier_uniform_", cell)))
-    return uniform_(cell, -bound, bound, generator=generator)
+    bound = gain * math.sqrt(6 / sum(fans("xavier_uniform_", tensor)))
+    return uniform_(tensor, -bound, bound, generator=generator)
 
 
-def xavier_normal_(cell: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
+def xavier_normal_(tensor: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw from N(0, gain^2 2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
-    return normal_(cell, 0.0, gain * math.sqrt(2 / sum(fans("xavier_normal_", cell))), generator=generator)
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans("xavier_normal_", tensor))), generator=generator)
 
 
 def kaiming_uniform_(
-    cell: Cell,
+    tensor: Cell,
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Cell:
     """Draw from U(-b, b), b = gain sqrt(3 / fan) (He et al. 2015, arXiv:1502.01852); `a` is leaky_relu's slope."""
-    bound = math.sqrt(3) * _kaiming_std("kaiming_uniform_", cell, a, mode, nonlinearity)
-    return uniform_(cell, -bound, bound, generator=generator)
+    bound = math.sqrt(3) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator=generator)
 
 
 def kaiming_normal_(
-    cell: Cell,
+    tensor: Cell,
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Cell:
     """Draw from N(0, gain^2 / fan) (He et al. 2015, arXiv:1502.01852); `a` is leaky_relu's slope."""
-    return normal_(cell, 0.0, _kaiming_std("kaiming_normal_", cell, a, mode, nonlinearity), generator=generator)
+    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), generator=generator)
 
 
-def eye_(cell: Cell) -> Cell:
+def eye_(tensor: Cell) -> Cell:
     """Set a matrix to the identity, as far as it goes."""
-    if cell.ndim != 2:
-        raise ShapeError(f"eye_: a tensor of shape {list(cell.shape)} is not a matrix. It must have 2 axes.")
-    cell.value = eye(cell.shape[0], cell.shape[1], dtype=cell.dtype)
-    return cell
+    if tensor.ndim != 2:
+        raise ShapeError(f"eye_: a tensor of shape {list(tensor.shape)} is not a matrix. It must have 2 axes.")
+    tensor.value = eye(tensor.shape[0], tensor.shape[1], dtype=tensor.dtype)
+    return tensor
 
 
-def dirac_(cell: Cell, groups: int = 1) -> Cell:
+def dirac_(tensor: Cell, groups: int = 1) -> Cell:
     """Set the weight of a convolution [out, in, ...] so that it passes its input channels on, as many as there are.
 
     With groups, those of each group go to its outputs.
     """
-    if cell.ndim not in (3, 4, 5):
-        raise ShapeError(f"dirac_: a weight of shape {list(cell.shape)} is no convolution's. It must have 3 to 5 axes.")
-    if groups < 1 or cell.shape[0] % groups:
-        raise ConfigError(f"dirac_: groups is {groups}. It must divide the {cell.shape[0]} output channels.")
-    each = cell.shape[0] // groups
-    weight = np.zeros(cell.shape, np.float32)
-    centre = tuple(size // 2 for size in cell.shape[2:])
-    for channel in range(min(each, cell.shape[1])):
+    if tensor.ndim not in (3, 4, 5):
+        raise ShapeError(
+            f"dirac_: a weight of shape {list(tensor.shape)} is no convolution's. It must have 3 to 5 axes."
+        )
+    if groups < 1 or tensor.shape[0] % groups:
+        raise ConfigError(f"dirac_: groups is {groups}. It must divide the {tensor.shape[0]} output channels.")
+    each = tensor.shape[0] // groups
+    weight = np.zeros(tensor.shape, np.float32)
+    centre = tuple(size // 2 for size in tensor.shape[2:])
+    for channel in range(min(each, tensor.shape[1])):
         weight[(slice(channel, None, each), channel, *centre)] = 1
-    cell.value = asarray(weight).astype(cell.dtype)
-    return cell
+    tensor.value = asarray(weight).astype(tensor.dtype)
+    return tensor
 
 
-def orthogonal_(cell: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
+def orthogonal_(tensor: Cell, gain: float = 1.0, generator: Generator | None = None) -> Cell:
     """Draw a matrix with orthonormal rows, or columns if there are fewer, times `gain` (Saxe et al. 2014, 1312.6120).
 
     Even over all such matrices: Q of a normal matrix, with the signs that make R's diagonal positive (Mezzadri 2007).
     More than two axes count as a matrix [size of the first, all others].
     """
-    if cell.ndim < 2:
+    if tensor.ndim < 2:
         raise ShapeError(
-            f"orthogonal_: a tensor of shape {list(cell.shape)} is no matrix. It must have 2 axes or more."
+            f"orthogonal_: a tensor of shape {list(tensor.shape)} is no matrix. It must have 2 axes or more."
         )
-    size = math.prod(cell.shape)
+    size = math.prod(tensor.shape)
     if not size:
-        return cell
-    rows, columns = cell.shape[0], size // cell.shape[0]
+        return tensor
+    rows, columns = tensor.shape[0], size // tensor.shape[0]
     q, r = qr(random.normal((max(rows, columns), min(rows, columns)), generator=generator))
     q = q * where(diagonal(r) < 0, -1.0, 1.0)
-    cell.value = ((q if rows >= columns else q.mT).reshape(cell.shape) * gain).astype(cell.dtype)
-    return cell
+    tensor.value = ((q if rows >= columns else q.mT).reshape(tensor.shape) * gain).astype(tensor.dtype)
+    return tensor
 
 
-def sparse_(cell: Cell, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Cell:
+def sparse_(tensor: Cell, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Cell:
     """Draw a matrix from N(0, std^2) with the share `sparsity` of each column set to 0 (Martens 2010)."""
-    if cell.ndim != 2:
-        raise ShapeError(f"sparse_: a tensor of shape {list(cell.shape)} is not a matrix. It must have 2 axes.")
+    if tensor.ndim != 2:
+        raise ShapeError(f"sparse_: a tensor of shape {list(tensor.shape)} is not a matrix. It must have 2 axes.")
     if not 0 <= sparsity <= 1:
         raise ConfigError(f"sparse_: sparsity is {sparsity}. It is a share: 0 to 1.")
     _check_std("sparse_", std)
-    values = random.normal(cell.shape, generator=generator) * std
+    values = random.normal(tensor.shape, generator=generator) * std
     # The rank of random numbers in a column is a random order of its rows.
-    rank = argsort(argsort(random.uniform(cell.shape, generator=generator), axis=0), axis=0)
-    cell.value = where(rank < math.ceil(sparsity * cell.shape[0]), 0.0, values).astype(cell.dtype)
-    return cell
+    rank = argsort(argsort(random.uniform(tensor.shape, generator=generator), axis=0), axis=0)
+    tensor.value = where(rank < math.ceil(sparsity * tensor.shape[0]), 0.0, values).astype(tensor.dtype)
+    return tensor
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -179,18 +181,18 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return GAINS[nonlinearity]
 
 
-def fans(what: str, cell: Cell) -> tuple[int, int]:
+def fans(what: str, tensor: Cell) -> tuple[int, int]:
     """Return the inputs and outputs of one unit of a weight [out, in, ...]."""
-    if cell.ndim < 2:
-        raise ShapeError(f"{what}: a weight of shape {list(cell.shape)} has no fan. It must have at least 2 axes.")
-    field = math.prod(cell.shape[2:])
-    return cell.shape[1] * field, cell.shape[0] * field
+    if tensor.ndim < 2:
+        raise ShapeError(f"{what}: a weight of shape {list(tensor.shape)} has no fan. It must have at least 2 axes.")
+    field = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _kaiming_std(what: str, cell: Cell, a: float, mode: str, nonlinearity: str) -> float:
+def _kaiming_std(what: str, tensor: Cell, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in MODES:
         raise ConfigError(f"{what}: mode is {mode!r}. Allowed: {', '.join(MODES)}.")
-    return calculate_gain(nonlinearity, a) / math.sqrt(fans(what, cell)[MODES.index(mode)])
+    return calculate_gain(nonlinearity, a) / math.sqrt(fans(what, tensor)[MODES.index(mode)])
 
 
 def _check_std(what: str, std: float) -> None:

@@ -1,4 +1,4 @@
-"""The layers with parameters: Linear, Embedding, LayerNorm, named and initialised as in PyTorch; and Dropout."""
+"""The layers that most models are made of: Linear and LayerNorm, named and initialised as in PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from treadle.core import ConfigError
 from treadle.tensor import Tensor
 from treadle.tensor.creation import empty
-from treadle.tensor.random import Generator
 
 from . import functional as F
 from . import init
@@ -54,26 +53,6 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class Embedding(Module):
-    """A table of `num_embeddings` vectors, looked up by number."""
-
-    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: object = "float32") -> None:
-        super().__init__()
-        _positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.weight = Parameter(empty((num_embeddings, embedding_dim), dtype=dtype))
-        init.normal_(self.weight)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the vectors of the numbers in `input`, along a new last axis."""
-        return F.embedding(input, self.weight)
-
-    def extra_repr(self) -> str:
-        """Return the sizes."""
-        return f"{self.num_embeddings}, {self.embedding_dim}"
-
-
 class LayerNorm(Module):
     """Normalises the last axes to mean 0 and variance 1, then scales and shifts (Ba et al. 2016, arXiv:1607.06450)."""
 
@@ -106,25 +85,6 @@ class LayerNorm(Module):
         """Return the settings."""
         affine, bias = self.weight is not None, self.bias is not None
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
-
-
-class Dropout(Module):
-    """In training, sets elements to 0 with probability `p` and scales the others by 1 / (1 - p); else does nothing."""
-
-    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ConfigError(f"Dropout: p is {p}. It is a probability: 0 to 1.")
-        self.p = p
-        self.generator = generator
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the input with elements dropped."""
-        return F.dropout(input, self.p, self.training, generator=self.generator)
-
-    def extra_repr(self) -> str:
-        """Return the probability."""
-        return f"p={self.p}"
 
 
 def _positive(what: str, **sizes: Any) -> None:

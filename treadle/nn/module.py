@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from treadle.core import CheckpointError, ConfigError, DTypeError, as_dtype
 from treadle.ir import inside_module
 from treadle.tensor import Cell, Tensor, state
-from treadle.tensor.creation import asarray
+from treadle.tensor.creation import asarray, zeros
 from treadle.tensor.promotion import is_array
 from treadle.tensor.torch_names import module_hint
 
@@ -156,25 +156,41 @@ class Module:
         for _, module in self.named_children():
             yield module
 
-    def named_modules(self, prefix: str = "", *, seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """Yield this module and all below it, each once, by path."""
-        seen = set() if seen is None else seen
-        if id(self) not in seen:
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """Yield this module and all below it by path.
+
+        Args:
+            memo: identities of modules to leave out; those yielded are added.
+            prefix: what paths begin with.
+            remove_duplicate: yield a module that is in several places once.
+        """
+        seen = set[int]() if memo is None else memo
+        if not (remove_duplicate and id(self) in seen):
             seen.add(id(self))
             yield prefix, self
             for name, child in self.named_children():
-                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen=seen)
+                yield from child.named_modules(seen, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """Yield this module and all below it, each once."""
-        for _, module in self.named_modules():
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
-    def named_cells(self, *, shared: bool = False) -> Iterator[tuple[str, Parameter | Buffer]]:
-        """Yield parameters and buffers by path; with `shared`, a tied one under each of its names."""
+    def named_cells(
+        self, prefix: str = "", recurse: bool = True, *, shared: bool = False
+    ) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Yield parameters and buffers by path; with `shared`, a tied one under each of its names.
+
+        Args:
+            prefix: what paths begin with.
+            recurse: also yield those of modules below this one.
+            shared: see above.
+        """
         seen: set[int] = set()
         # A module used twice has two paths, too, so tied cells are told apart here and not by named_modules.
-        for path, module in self._paths(""):
+        for path, module in self._paths(prefix) if recurse else ((prefix, self),):
             for name, value in module.__dict__.items():
                 if isinstance(value, Parameter | Buffer) and (shared or id(value) not in seen):
                     seen.add(id(value))
@@ -185,34 +201,40 @@ class Module:
         for name, child in self.named_children():
             yield from child._paths(f"{prefix}.{name}" if prefix else name)
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield parameters by path, a tied one once."""
-        for name, cell in self.named_cells():
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yield parameters by path, a tied one once; the arguments are those of `named_cells`."""
+        for name, cell in self.named_cells(prefix, recurse, shared=not remove_duplicate):
             if isinstance(cell, Parameter):
                 yield name, cell
 
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield the parameters, a tied one once."""
-        for _, parameter in self.named_parameters():
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield the parameters, a tied one once; without `recurse`, the module's own."""
+        for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
 
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Yield buffers by path."""
-        for name, cell in self.named_cells():
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Buffer]]:
+        """Yield buffers by path; the arguments are those of `named_cells`."""
+        for name, cell in self.named_cells(prefix, recurse, shared=not remove_duplicate):
             if isinstance(cell, Buffer):
                 yield name, cell
 
-    def buffers(self) -> Iterator[Buffer]:
-        """Yield the buffers."""
-        for _, buffer in self.named_buffers():
+    def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
+        """Yield the buffers; without `recurse`, the module's own."""
+        for _, buffer in self.named_buffers(recurse=recurse):
             yield buffer
 
     # --- state
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the values of all parameters and lasting buffers by path, as PyTorch names them."""
+    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
+        """Return the values of all parameters and lasting buffers by path, as PyTorch names them, behind a prefix."""
         return OrderedDict(
-            (name, cell.value) for name, cell in self.named_cells(shared=True) if getattr(cell, "persistent", True)
+            (prefix + name, cell.value)
+            for name, cell in self.named_cells(shared=True)
+            if getattr(cell, "persistent", True)
         )
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -255,11 +277,11 @@ class Module:
 
     # --- changing everything at once
 
-    def apply(self, function: Callable[[Module], object]) -> Self:
-        """Call `function` on every module below and then on this one; returns the module."""
+    def apply(self, fn: Callable[[Module], object]) -> Self:
+        """Call a function of a module on every module below and then on this one; returns the module."""
         for child in self.children():
-            child.apply(function)
-        function(self)
+            child.apply(fn)
+        fn(self)
         return self
 
     def to(self, dtype: object) -> Self:
@@ -286,10 +308,11 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
-    def zero_grad(self) -> None:
-        """Clear the gradient of every parameter."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradient of every parameter; with `set_to_none=False`, those there are become zeros."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if set_to_none or parameter.grad is not None:
+                parameter.grad = None if set_to_none else zeros(parameter.shape, dtype=parameter.dtype)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:  # PyTorch's signature
         """Set the attribute `name` to a Buffer with this value, or to None."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from treadle.core import ConfigError, ShapeError
@@ -29,6 +30,7 @@ class _Running(Module):
         track_running_stats: bool = True,
         *,
         dtype: object = "float32",
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_features < 1:
@@ -36,18 +38,25 @@ class _Running(Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(ones((num_features,), dtype=dtype)) if affine else None
-        self.bias = Parameter(zeros((num_features,), dtype=dtype)) if affine else None
+        self.bias = Parameter(zeros((num_features,), dtype=dtype)) if affine and bias else None
         self.running_mean = Buffer(zeros((num_features,), dtype=dtype)) if track_running_stats else None
         self.running_var = Buffer(ones((num_features,), dtype=dtype)) if track_running_stats else None
         self.num_batches_tracked = Buffer(asarray(0)) if track_running_stats else None
 
-    def reset_parameters(self) -> None:
-        """Forget the statistics; scale by 1, shift by 0."""
-        for cell, value in ((self.weight, 1.0), (self.bias, 0.0), (self.running_mean, 0.0), (self.running_var, 1.0)):
+    def reset_running_stats(self) -> None:
+        """Forget the statistics."""
+        for cell, value in ((self.running_mean, 0.0), (self.running_var, 1.0)):
             if cell is not None:
                 init.constant_(cell, value)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.value = asarray(0)
+
+    def reset_parameters(self) -> None:
+        """Forget the statistics; scale by 1, shift by 0."""
+        self.reset_running_stats()
+        for cell, value in ((self.weight, 1.0), (self.bias, 0.0)):
+            if cell is not None:
+                init.constant_(cell, value)
 
     def share(self) -> float | Tensor:
         """Count a batch; return what it counts in the running statistics: 1 / (batches so far) without a momentum."""
@@ -90,6 +99,16 @@ class _BatchNorm(_Running):
             self.eps,
         )
 
+    @contextmanager
+    def averaging(self) -> Generator[None]:
+        """Within a `with` block, let the statistics be plain means over its batches, of equal share each."""
+        self.reset_running_stats()
+        before, self.momentum = self.momentum, None
+        try:
+            yield
+        finally:
+            self.momentum = before
+
 
 class BatchNorm1d(_BatchNorm):
     """Normalises channels of [N, C] or [N, C, L] over the batch (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
@@ -119,8 +138,9 @@ class _InstanceNorm(_Running):
         track_running_stats: bool = False,
         *,
         dtype: object = "float32",
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype=dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype=dtype, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return every channel of every example normalised."""
@@ -162,13 +182,14 @@ class GroupNorm(Module):
         affine: bool = True,
         *,
         dtype: object = "float32",
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:
             raise ConfigError(f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups.")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self.weight = Parameter(ones((num_channels,), dtype=dtype)) if affine else None
-        self.bias = Parameter(zeros((num_channels,), dtype=dtype)) if affine else None
+        self.bias = Parameter(zeros((num_channels,), dtype=dtype)) if affine and bias else None
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input normalised."""

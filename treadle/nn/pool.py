@@ -1,35 +1,18 @@
-"""Pooling and resizing layers, named as in PyTorch. The functions are in `functional/`."""
+"""Pooling, unpooling and resizing layers, named as in PyTorch. The functions are in `functional/`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from treadle.tensor import Tensor
 
 from . import functional as F
-from .module import Module
+from .functional.fractional_pool import check_sizes
+from .stateless import Stateless
 
 
-class _Settings(Module):
-    """A layer without parameters: a function called with the settings it was made with."""
-
-    function: ClassVar[Callable[..., Any]]
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__()
-        self.settings = settings
-
-    def forward(self, input: Tensor) -> Any:
-        """Return what the function makes of the input."""
-        return type(self).function(input, **self.settings)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return ", ".join(f"{name}={value}" for name, value in self.settings.items())
-
-
-class _MaxPool(_Settings):
+class _MaxPool(Stateless):
     def __init__(
         self,
         kernel_size: Any,
@@ -67,7 +50,7 @@ class MaxPool3d(_MaxPool):
     function = F.max_pool3d
 
 
-class AvgPool1d(_Settings):
+class AvgPool1d(Stateless):
     """The mean of every window of [N, C, L]."""
 
     function = F.avg_pool1d
@@ -89,7 +72,7 @@ class AvgPool1d(_Settings):
         )
 
 
-class _AvgPool(_Settings):
+class _AvgPool(Stateless):
     def __init__(
         self,
         kernel_size: Any,
@@ -121,7 +104,7 @@ class AvgPool3d(_AvgPool):
     function = F.avg_pool3d
 
 
-class _AdaptiveAvgPool(_Settings):
+class _AdaptiveAvgPool(Stateless):
     def __init__(self, output_size: Any) -> None:
         super().__init__(output_size=output_size)
 
@@ -144,7 +127,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     function = F.adaptive_avg_pool3d
 
 
-class _AdaptiveMaxPool(_Settings):
+class _AdaptiveMaxPool(Stateless):
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__(output_size=output_size, return_indices=return_indices)
 
@@ -167,7 +150,92 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     function = F.adaptive_max_pool3d
 
 
-class Upsample(_Settings):
+class _LPPool(Stateless):
+    def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
+        super().__init__(norm_type=norm_type, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode)
+
+
+class LPPool1d(_LPPool):
+    """The p-norm, p being `norm_type`, of every window of [N, C, L]."""
+
+    function = F.lp_pool1d
+
+
+class LPPool2d(_LPPool):
+    """The p-norm, p being `norm_type`, of every window of [N, C, H, W]."""
+
+    function = F.lp_pool2d
+
+
+class LPPool3d(_LPPool):
+    """The p-norm, p being `norm_type`, of every window of [N, C, D, H, W]."""
+
+    function = F.lp_pool3d
+
+
+class _FractionalMaxPool(Stateless):
+    num_axes: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        output_size: Any = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+    ) -> None:
+        check_sizes(type(self).__name__, self.num_axes, output_size, output_ratio)
+        super().__init__(
+            kernel_size=kernel_size,
+            output_size=output_size,
+            output_ratio=output_ratio,
+            return_indices=return_indices,
+            _random_samples=_random_samples,
+        )
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest element of windows of [N, C, H, W] that start at random places in order (Graham 2014)."""
+
+    num_axes = 2
+    function = F.fractional_max_pool2d
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The largest element of windows of [N, C, D, H, W] that start at random places in order (Graham 2014)."""
+
+    num_axes = 3
+    function = F.fractional_max_pool3d
+
+
+class _MaxUnpool(Stateless):
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__(kernel_size=kernel_size, stride=stride, padding=padding)
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Return zeros with the input where the indices say, of size `output_size` if given."""
+        return super().forward(input, indices, output_size=output_size)
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """The way back from MaxPool1d: zeros with every element of [N, C, L] where it was found."""
+
+    function = F.max_unpool1d
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """The way back from MaxPool2d: zeros with every element of [N, C, H, W] where it was found."""
+
+    function = F.max_unpool2d
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """The way back from MaxPool3d: zeros with every element of [N, C, D, H, W] where it was found."""
+
+    function = F.max_unpool3d
+
+
+class Upsample(Stateless):
     """The input in another size; see `functional.interpolate`."""
 
     function = F.interpolate
@@ -187,3 +255,21 @@ class Upsample(_Settings):
             align_corners=align_corners,
             recompute_scale_factor=recompute_scale_factor,
         )
+
+
+class UpsamplingNearest2d(Stateless):
+    """[N, C, H, W] in another size, each element the nearest old one; see `Upsample`."""
+
+    function = F.upsample_nearest
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size=size, scale_factor=scale_factor)
+
+
+class UpsamplingBilinear2d(Stateless):
+    """[N, C, H, W] in another size by bilinear interpolation, corners staying where they are; see `Upsample`."""
+
+    function = F.upsample_bilinear
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size=size, scale_factor=scale_factor)

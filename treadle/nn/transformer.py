@@ -13,7 +13,8 @@ from . import functional as F
 from . import init
 from .attention import MultiheadAttention
 from .containers import ModuleList
-from .layers import Dropout, LayerNorm, Linear
+from .dropout import Dropout
+from .layers import LayerNorm, Linear
 from .module import Module
 
 Activation = Callable[[Tensor], Tensor]
@@ -142,9 +143,19 @@ class TransformerDecoderLayer(_Layer):
 
 
 class TransformerEncoder(Module):
-    """`num_layers` copies of a layer, one after the other, and a last norm if given."""
+    """`num_layers` copies of a layer, one after the other, and a last norm if given.
 
-    def __init__(self, encoder_layer: TransformerEncoderLayer, num_layers: int, norm: Module | None = None) -> None:
+    `enable_nested_tensor` and `mask_check` are PyTorch's, for its way to skip padding, and ask for nothing here.
+    """
+
+    def __init__(
+        self,
+        encoder_layer: TransformerEncoderLayer,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
         super().__init__()
         self.layers = _copies(encoder_layer, num_layers)
         self.norm = norm

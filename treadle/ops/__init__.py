@@ -41,6 +41,7 @@ from .base import (
     reduced_shape,
     sum_dtype,
 )
+from .bessel import BesselI
 from .broadcast import (
     broadcast_to,
     full,
@@ -71,8 +72,13 @@ from .compare import (
 )
 from .conv import Conv, ConvOp, ConvWeightGrad, channels_exchanged, flip_taps, spread_size
 from .cumulative import Cumulative, LinearScan, cumulative_index, shifted
+from .double import DoubleFunction
+from .extend import Extend
 from .formula import Inliner, formula_of, lowered, op_cost, view_index
 from .fused import Fused, run_graph
+from .gamma import Digamma, Lgamma, Polygamma, Zeta
+from .gammainc import Gammainc
+from .gcd import Gcd
 from .host import Host
 from .indexing import (
     Check,
@@ -151,6 +157,7 @@ from .math import (
 from .movement import BroadcastTo, Concat, Pad, Permute, Reshape, Slice, dilate, flip, permute, swap_last
 from .neural import CrossEntropy, LayerNorm, LogSoftmax, LogSumExp, Softmax
 from .norm import BatchNorm, Standardize
+from .normal import Erfcx, LogNdtr, Ndtri
 from .random import (
     Threefry,
     bernoulli,
@@ -180,7 +187,7 @@ from .reduce import (
     product_of_others,
     widened,
 )
-from .resample import AddRows, Resample, TakeRows
+from .resample import AddOrSkip, Resample, TakeOrZero
 from .scan import Scan
 from .scatter import ScatterAlong, scatter_along
 from .sort import SearchSorted, Sort, sorted_rows
@@ -189,6 +196,7 @@ from .spectral_host import SVD, EigenValues, Eigh, SingularValues
 from .window import (
     Span,
     Spread,
+    Unpool,
     Windowed,
     WindowFold,
     WindowMax,
@@ -214,7 +222,7 @@ __all__ = [
     "Acos",
     "Acosh",
     "Add",
-    "AddRows",
+    "AddOrSkip",
     "AllTrue",
     "AnyTrue",
     "ArgMax",
@@ -228,6 +236,7 @@ __all__ = [
     "Attention",
     "AttentionGrad",
     "BatchNorm",
+    "BesselI",
     "Bitwise",
     "BitwiseAnd",
     "BitwiseInvert",
@@ -254,22 +263,28 @@ __all__ = [
     "CrossEntropy",
     "Cumulative",
     "Det",
+    "Digamma",
     "Divide",
+    "DoubleFunction",
     "EigenValues",
     "Eigh",
     "Elementwise",
     "Equal",
     "Erf",
     "Erfc",
+    "Erfcx",
     "Erfinv",
     "Exp",
     "Exp2",
     "Expm1",
+    "Extend",
     "FloatFunction",
     "FloatTest",
     "Floor",
     "FloorDivide",
     "Fused",
+    "Gammainc",
+    "Gcd",
     "Greater",
     "GreaterEqual",
     "Host",
@@ -284,12 +299,14 @@ __all__ = [
     "LeastSquares",
     "Less",
     "LessEqual",
+    "Lgamma",
     "LinearScan",
     "Log",
     "Log1p",
     "Log2",
     "Log10",
     "LogAddExp",
+    "LogNdtr",
     "LogSoftmax",
     "LogSumExp",
     "Logical",
@@ -305,6 +322,7 @@ __all__ = [
     "Min",
     "Minimum",
     "Multiply",
+    "Ndtri",
     "Negative",
     "NextAfter",
     "NotEqual",
@@ -313,6 +331,7 @@ __all__ = [
     "Permute",
     "Pinv",
     "PlaceOfExtreme",
+    "Polygamma",
     "Pow",
     "Predicate",
     "Prod",
@@ -349,7 +368,7 @@ __all__ = [
     "Sum",
     "Take",
     "TakeAlongAxis",
-    "TakeRows",
+    "TakeOrZero",
     "Tan",
     "Tanh",
     "TensorOp",
@@ -357,6 +376,7 @@ __all__ = [
     "Tril",
     "Triu",
     "Trunc",
+    "Unpool",
     "Var",
     "Where",
     "WindowFold",
@@ -369,6 +389,7 @@ __all__ = [
     "Windowed",
     "Windows",
     "WindowsAdd",
+    "Zeta",
     "bernoulli",
     "bits",
     "broadcast_to",

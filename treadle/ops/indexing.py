@@ -12,7 +12,18 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from treadle.core import DType, DTypeError, IndexRangeError, Shape, ShapeError, Type, float32, from_numpy, int64
+from treadle.core import (
+    DType,
+    DTypeError,
+    IndexRangeError,
+    Shape,
+    ShapeError,
+    Type,
+    check_size,
+    float32,
+    from_numpy,
+    int64,
+)
 from treadle.ir import Node, Op, const_value, constant
 from treadle.te import Compute, add, compute, convert, fn, literal, load, scale, select
 from treadle.te.compute import INDEX
@@ -290,6 +301,7 @@ class Iota(TensorOp):
         check_dtypes("iota", [Type(self.dtype)], NUMERIC)
         if self.size < 0:
             raise ShapeError(f"iota: size {self.size} is negative. Give a size of at least 0.")
+        check_size("iota", (self.size,))
         return Type(self.dtype, (self.size,))
 
     def eval(self) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core import Shape, ShapeError, Type, broadcast_shapes
+from treadle.core import Shape, ShapeError, Type, broadcast_shapes, check_size
 from treadle.ir import Node, Number
 from treadle.te import (
     Compute,
@@ -101,6 +101,7 @@ class BroadcastTo(TensorOp):
                 f"broadcast_to: {x} does not broadcast to {list(self.shape)}. "
                 "Its sizes must be 1 or those of the shape, aligned at the last axis."
             )
+        check_size("broadcast_to", self.shape)
         return Type(x.dtype, self.shape)
 
     def eval(self, x: Array) -> Array:

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from treadle.core import ShapeError, Type, from_numpy
+from treadle.core import ShapeError, Type, from_numpy, int64
 from treadle.ir import Node
+from treadle.te import Compute, compute, convert, fn, index, literal, load, select
 
-from .base import FLOATS, NUMERIC, Array, Composite, check_dtypes, sum_dtype
-from .broadcast import reshape
+from .base import FLOATS, NUMERIC, Array, Composite, TensorOp, check_dtypes, sum_dtype
+from .broadcast import full, reshape, zeros_like
 from .cast import cast
-from .indexing import ScatterAdd, Take
+from .compare import GreaterEqual
+from .indexing import Take
+from .logic import where
 from .movement import Slice
 from .reduce import Sum, widened
+from .scatter import scatter_along
 
 UNROLL = 8  # elements of a sum up to which it is written out; a longer one is a loop
 
@@ -38,9 +42,9 @@ class Resample(Composite):
         check_dtypes(self.name, (x,), FLOATS)
         if not 0 <= self.axis < x.ndim:
             raise ShapeError(f"resample: axis {self.axis} is out of range for {x}, which has {x.ndim} axes.")
-        for where, weight in ((places, weights), (back_places, back_weights)):
-            if weight != Type(sum_dtype(x.dtype), where.shape) or where.ndim != 2 or not where.dtype.is_integer:
-                raise ShapeError(f"resample: places {where} and weights {weight} do not fit each other and {x}.")
+        for at, weight in ((places, weights), (back_places, back_weights)):
+            if weight != Type(sum_dtype(x.dtype), at.shape) or at.ndim != 2 or not at.dtype.is_integer:
+                raise ShapeError(f"resample: places {at} and weights {weight} do not fit each other and {x}.")
         if back_places.shape[0] != x.shape[self.axis]:
             raise ShapeError(f"resample: transposed tables {back_places} do not have a row for each element of {x}.")
         return Type(x.dtype, (*x.shape[: self.axis], places.shape[0], *x.shape[self.axis + 1 :]))
@@ -72,43 +76,68 @@ class Resample(Composite):
 
 
 @dataclass(frozen=True)
-class TakeRows(Composite):
-    """The rows of x at places that its maker has clipped into 0..n-1: `take` along axis 0 without the range check."""
+class TakeOrZero(TensorOp):
+    """For every place along the last axis the element of x there, 0 where the place is negative.
 
-    name = "take_rows"
+    Places are trusted to be less than the axis is long; x and places have the same other sizes.
+    """
+
+    name = "take_or_zero"
 
     def infer(self, x: Type, places: Type) -> Type:
-        return Take(0).infer(x, places)
-
-    def expand(self, x: Node, places: Node) -> Node:
-        return Take(0)(x, places)
+        check_dtypes(self.name, (x,), NUMERIC)
+        _check_places(self.name, x, places)
+        if x.shape[-1] == 0 and places.size:
+            raise ShapeError(f"take_or_zero: the last axis of {x} is empty, there is nothing to take.")
+        return Type(x.dtype, places.shape)
 
     def eval(self, x: Array, places: Array) -> Array:
-        return Take(0).eval(x, places)
+        last = max(x.shape[-1] - 1, 0)
+        return np.where(places < 0, 0, np.take_along_axis(x, np.clip(places, 0, last), -1)).astype(x.dtype)
 
     def vjp(self, ct: Node, out: Node, x: Node, places: Node) -> list[Node | None]:
-        return [AddRows(x.shape[0])(ct, places), None]
+        return [AddOrSkip(x.shape[-1])(ct, places), None]
+
+    def lower(self, x: Type, places: Type) -> Compute:
+        def element(*i: Node) -> Node:
+            place = load(1, places, *i)
+            inside = fn("min", fn("max", convert(place, int64), index(0)), index(x.shape[-1] - 1))
+            return select(fn("ge", place, literal(0, places.dtype)), load(0, x, *i[:-1], inside), literal(0, x.dtype))
+
+        return compute(places.shape, element)
 
 
 @dataclass(frozen=True)
-class AddRows(Composite):
-    """Zeros of `size` rows, to which values are added at places that lie in 0..size-1: the transpose of `take_rows`."""
+class AddOrSkip(Composite):
+    """Zeros of `size` along the last axis, each value added at its place unless that is negative."""
 
-    name = "add_rows"
+    name = "add_or_skip"
     size: int
 
     def infer(self, values: Type, places: Type) -> Type:
         check_dtypes(self.name, (values,), NUMERIC)
-        return ScatterAdd(0, self.size).infer(values, places)
+        _check_places(self.name, values, places)
+        if values.shape != places.shape or (self.size == 0 and values.size):
+            raise ShapeError(f"add_or_skip: {values} and {places} must have one shape, and {self.size} places hold it.")
+        return Type(values.dtype, (*values.shape[:-1], self.size))
 
     def expand(self, values: Node, places: Node) -> Node:
-        return ScatterAdd(0, self.size)(values, places)
+        zeros = full(0, values.dtype, (*values.shape[:-1], self.size))
+        kept = where(GreaterEqual()(places, zeros_like(places)), values, zeros_like(values))
+        return scatter_along(zeros, places, kept, values.type.ndim - 1, "sum")
 
     def eval(self, values: Array, places: Array) -> Array:
         wide = sum_dtype(from_numpy(values.dtype)).numpy
-        total = np.zeros((self.size, *values.shape[places.ndim :]), wide)
-        np.add.at(total, places.astype(np.int64), values.astype(wide))
+        total = np.zeros((*values.shape[:-1], self.size), wide)
+        lead = np.ix_(*[np.arange(n) for n in (*places.shape[:-1], 1)])[:-1]
+        kept = np.where(places < 0, 0, values).astype(wide)
+        np.add.at(total, (*lead, np.maximum(places, 0)), kept)
         return total.astype(values.dtype)
 
     def vjp(self, ct: Node, out: Node, values: Node, places: Node) -> list[Node | None]:
-        return [TakeRows()(ct, places), None]
+        return [TakeOrZero()(ct, places), None]
+
+
+def _check_places(what: str, x: Type, places: Type) -> None:
+    if x.ndim < 1 or places.shape[:-1] != x.shape[:-1] or places.ndim != x.ndim or places.dtype.kind != "int":
+        raise ShapeError(f"{what}: places {places} do not fit {x}. They must be signed, with its sizes but the last.")

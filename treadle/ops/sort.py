@@ -12,11 +12,17 @@ from treadle.core import ShapeError, Type, from_numpy, int64
 from treadle.ir import Node, results
 from treadle.te import Compute, add, compute, fn, index, literal, load, select
 
+from .arithmetic import FloorDivide, Remainder
 from .base import ANY, Array, TensorOp, check_dtypes, sum_dtype
-from .broadcast import zeros_like
+from .broadcast import broadcast_to, full, reshape, scalar_like, zeros_like
+from .indexing import TakeAlongAxis
+from .movement import Concat, Slice
+from .reduce import Max
 from .scatter import ScatterAlong
 
 MOST = 1 << 32  # elements of a row: positions are sorted as 32-bit numbers
+BLOCK = 128  # elements of a block by whose maxima long rows are looked through
+FEW_OF = 8 * BLOCK  # a row is long if it is so many times longer than what is wanted of it
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,39 @@ class Sort(TensorOp):
 
 def sorted_rows(x: Node, count: int | None = None, *, descending: bool = False) -> tuple[Node, Node]:
     """Return the first elements (all when None) of every row in sorted order, and where they were."""
-    values, order = results(Sort(x.shape[-1] if count is None else count, descending)(x))
+    size = x.shape[-1]
+    if descending and count is not None and 0 < count * FEW_OF <= size and x.dtype.kind != "bool":
+        return _largest_by_blocks(x, count)
+    values, order = results(Sort(size if count is None else count, descending)(x))
     return values, order
+
+
+def _largest_by_blocks(x: Node, count: int) -> tuple[Node, Node]:
+    """Return the largest elements of long rows, and where they were: they lie in the blocks with the largest maxima.
+
+    Where maxima are equal the first blocks are taken: whatever is left out comes behind as many elements as wanted.
+    (For the smallest, NaN would hide the least element of its block.)
+    """
+    *batch, size = x.shape
+    blocks, rest = divmod(size, BLOCK)
+    axis = len(batch)
+    by_block = reshape(_part(x, 0, blocks * BLOCK), (*batch, blocks, BLOCK))
+    _, best = results(Sort(count, True)(Max((axis + 1,))(by_block)))
+    best, _ = results(Sort(count)(best))  # in the order of the row, so that of equal elements the first stay first
+    spread = broadcast_to(reshape(best, (*batch, count, 1)), (*batch, count, BLOCK))
+    chosen = reshape(TakeAlongAxis(axis)(by_block, spread), (*batch, count * BLOCK))
+    if rest:  # what is left over is a block of its own, which is always looked at
+        chosen = Concat(axis)(chosen, _part(x, blocks * BLOCK, rest))
+        best = Concat(axis)(best, full(blocks, int64, (*batch, 1)))
+    values, place = results(Sort(count, True)(chosen))
+    width = scalar_like(place, BLOCK)
+    return values, TakeAlongAxis(axis)(best, FloorDivide()(place, width)) * BLOCK + Remainder()(place, width)
+
+
+def _part(x: Node, start: int, size: int) -> Node:
+    """Return some elements of every row."""
+    front = (0,) * (x.type.ndim - 1)
+    return Slice((*front, start), (*x.shape[:-1], size), (1,) * x.type.ndim)(x)
 
 
 @dataclass(frozen=True)

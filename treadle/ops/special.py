@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from statistics import NormalDist
 from typing import Any
 
@@ -16,6 +15,7 @@ from treadle.te import convert, fn, literal, select
 
 from .base import Array, sum_dtype
 from .math import Exp, FloatFunction
+from .series import horner
 
 # M. Giles, "Approximating the erfinv function", GPU Computing Gems 2, 2010: x times polynomials in w = -log(1 - x**2)
 # or in its root. Highest power first.
@@ -62,34 +62,34 @@ class Erfinv(FloatFunction):
             return wide.astype(args[0].dtype)
 
     def scalar(self, *args: Node) -> Node:
-        x = convert(args[0], sum_dtype(args[0].dtype))
-
-        def number(value: float) -> Node:
-            return literal(value, x.dtype)
-
-        def polynomial(w: Node, coefficients: Sequence[float]) -> Node:
-            return reduce(lambda sum_, c: fn("add", fn("mul", sum_, w), c), map(number, coefficients))
-
-        # 1 - x is exact near 1, where 1 - x**2 would have lost digits; near 0 it is the size of w that counts.
-        w = fn("neg", fn("log", fn("mul", fn("sub", number(1.0), x), fn("add", number(1.0), x))))
-        root = fn("sqrt", w)
-        if x.dtype is float64:
-            outer = select(
-                fn("lt", w, number(16.0)),
-                polynomial(fn("sub", root, number(3.25)), DOUBLE_MIDDLE),
-                polynomial(fn("sub", root, number(5.0)), DOUBLE_TAIL),
-            )
-            centre = polynomial(fn("sub", w, number(3.125)), DOUBLE_CENTRE)
-            factor = select(fn("lt", w, number(6.25)), centre, outer)
-        else:
-            centre = polynomial(fn("sub", w, number(2.5)), SINGLE_CENTRE)
-            factor = select(fn("lt", w, number(5.0)), centre, polynomial(fn("sub", root, number(3.0)), SINGLE_TAIL))
-        at_end = fn("eq", fn("abs", x), number(1.0))
-        infinite = fn("mul", x, number(math.inf))
-        return convert(select(at_end, infinite, fn("mul", factor, x)), args[0].dtype)
+        return convert(erfinv(convert(args[0], sum_dtype(args[0].dtype))), args[0].dtype)
 
     def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
         return [ct * (Exp()(out * out) * (math.sqrt(math.pi) / 2))]
+
+
+def erfinv(x: Node) -> Node:
+    """Return the inverse error function of a scalar of float32 or float64."""
+
+    def number(value: float) -> Node:
+        return literal(value, x.dtype)
+
+    # 1 - x is exact near 1, where 1 - x**2 would have lost digits; near 0 it is the size of w that counts.
+    w = fn("neg", fn("log", fn("mul", fn("sub", number(1.0), x), fn("add", number(1.0), x))))
+    root = fn("sqrt", w)
+    if x.dtype is float64:
+        outer = select(
+            fn("lt", w, number(16.0)),
+            horner(fn("sub", root, number(3.25)), DOUBLE_MIDDLE),
+            horner(fn("sub", root, number(5.0)), DOUBLE_TAIL),
+        )
+        centre = horner(fn("sub", w, number(3.125)), DOUBLE_CENTRE)
+        factor = select(fn("lt", w, number(6.25)), centre, outer)
+    else:
+        centre = horner(fn("sub", w, number(2.5)), SINGLE_CENTRE)
+        factor = select(fn("lt", w, number(5.0)), centre, horner(fn("sub", root, number(3.0)), SINGLE_TAIL))
+    at_end = fn("eq", fn("abs", x), number(1.0))
+    return select(at_end, fn("mul", x, number(math.inf)), fn("mul", factor, x))
 
 
 def _erfinv(x: float) -> float:

@@ -35,7 +35,10 @@ from treadle.te import (
 )
 from treadle.te import index as index_node
 
-from .base import ANY, NUMERIC, Accepts, Array, TensorOp, check_axes, check_dtypes, sum_dtype
+from .base import ANY, NUMERIC, Accepts, Array, Composite, TensorOp, check_axes, check_dtypes, sum_dtype
+from .broadcast import full
+from .indexing import Check, TakeAlongAxis, range_checks
+from .scatter import ScatterAlong
 
 UNROLL = 32  # elements up to which a window is written out in the formula; a longer one is a loop
 
@@ -512,6 +515,40 @@ class WindowsAdd(Spread):
     def lower(self, ct: Type) -> Compute:
         of = Type(ct.dtype, ct.shape[: ct.ndim - len(self.axes)])
         return self.gathered(of, lambda window, places: (load(0, ct, *window, *places), []))
+
+
+@dataclass(frozen=True)
+class Unpool(Composite):
+    """Rows of `size` zeros, [R, size], with the values [R, K] at the positions [R, K]; of several the last counts.
+
+    As in PyTorch each value has the gradient of its position, also where another one took its place.
+    """
+
+    name = "unpool"
+    size: int
+
+    def infer(self, values: Type, positions: Type) -> Type:
+        check_dtypes(self.name, (values,), ANY)
+        if values.ndim != 2 or positions.shape != values.shape or not positions.dtype.is_integer:
+            raise ShapeError(f"unpool: values {values} and positions {positions} must be [R, K], positions integers.")
+        return Type(values.dtype, (values.shape[0], self.size))
+
+    def checks(self, *args: Node) -> list[Check]:
+        return range_checks(self.name, args[1], self.size, f"{self.size} places")
+
+    def expand(self, values: Node, positions: Node) -> Node:
+        zeros = full(0, values.dtype, (values.shape[0], self.size))
+        return ScatterAlong(1, "set")(zeros, positions, values)
+
+    def eval(self, values: Array, positions: Array) -> Array:
+        out = np.zeros((values.shape[0], self.size), values.dtype)
+        for row, at, value in zip(out, positions, values, strict=True):
+            for i, v in zip(at, value, strict=True):
+                row[min(max(int(i), 0), self.size - 1)] = v
+        return out
+
+    def vjp(self, ct: Node, out: Node, values: Node, positions: Node) -> list[Node | None]:
+        return [TakeAlongAxis(1)(ct, positions), None]
 
 
 def folded(

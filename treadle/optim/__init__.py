@@ -1,13 +1,15 @@
 """Optimisers and schedulers named as in PyTorch, rates as functions of the step. Open `optimizer.py` first."""
 
+from treadle.autodiff.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
+
 from . import lr_scheduler, swa_utils
 from .adafactor import Adafactor
 from .adagrad import Adadelta, Adagrad, RMSprop
 from .adam import Adam, AdamState, AdamW, adam
 from .adam_variants import Adamax, NAdam, RAdam
 from .asgd import ASGD
-from .clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 from .layerwise import LAMB, LARS
+from .lbfgs import LBFGS
 from .muon import Muon
 from .optimizer import Group, Optimizer
 from .schedule import Schedule, chain, constant, cosine, linear, warmup
@@ -20,6 +22,7 @@ __all__ = [
     "EMA",
     "LAMB",
     "LARS",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, Self, runtime_checkable
 
 from treadle.core import ConfigError, int64
 from treadle.tensor import Cell, Tensor, set_grad_enabled
@@ -31,6 +32,14 @@ class Model(Protocol):
         """Return the buffers."""
         ...
 
+    def modules(self) -> Iterable[Any]:
+        """Return the modules it is made of."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Set it to training, or to inference."""
+        ...
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the model's result."""
         ...
@@ -54,6 +63,15 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     if not 0 <= decay <= 1:
         raise ConfigError(f"get_ema_avg_fn: decay is {decay}. Allowed: 0 to 1.")
     return lambda average, value, count: average * decay + value * (1 - decay)
+
+
+@runtime_checkable
+class Averaging(Protocol):
+    """A module with statistics of batches that may be plain means for a while: batch normalisation."""
+
+    def averaging(self) -> AbstractContextManager[None]:
+        """Forget the statistics; within a `with` block, let them be plain means over its batches."""
+        ...
 
 
 class AveragedModel:
@@ -82,6 +100,23 @@ class AveragedModel:
     def parameters(self) -> Iterable[Cell]:
         """Return the averages."""
         return self.module.parameters()
+
+    def buffers(self) -> Iterable[Cell]:
+        """Return the buffers of the copy."""
+        return self.module.buffers()
+
+    def modules(self) -> Iterable[Any]:
+        """Return the modules of the copy."""
+        return self.module.modules()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the copy to training, or to inference; return the averaged model."""
+        self.module.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Set the copy to inference; return the averaged model."""
+        return self.train(False)
 
     def update_parameters(self, model: Model) -> None:
         """Take the model's parameters into the averages."""
@@ -120,6 +155,30 @@ class EMA(AveragedModel):
 
     def __init__(self, model: Model, decay: float = 0.999, use_buffers: bool = False) -> None:
         super().__init__(model, get_ema_avg_fn(decay), use_buffers)
+
+
+def update_bn(loader: Iterable[Any], model: Model) -> None:
+    """Set the statistics of a model's batch normalisations to their means over the batches of a loader.
+
+    An averaged model needs that once, before it is used: its weights were never run (Izmailov et al. 2018).
+
+    Args:
+        loader: batches, as the model takes them; of a tuple or list the first element.
+        model: whose statistics are set; it is run in training, without gradients, and stays in the mode that it is in.
+    """
+    modules = list(model.modules())
+    norms = [module for module in modules if isinstance(module, Averaging)]
+    if not norms:
+        return
+    modes = [(module, module.training) for module in modules]
+    with set_grad_enabled(False), ExitStack() as stack:
+        for norm in norms:
+            stack.enter_context(norm.averaging())
+        model.train()
+        for batch in loader:
+            model(batch[0] if isinstance(batch, tuple | list) else batch)  # pyright: ignore[reportUnknownArgumentType]
+    for module, mode in modes:
+        module.training = mode
 
 
 class SWALR(LRScheduler):

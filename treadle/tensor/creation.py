@@ -13,6 +13,7 @@ from treadle.core import (
     ShapeError,
     as_dtype,
     bool_,
+    check_size,
     float32,
     from_numpy,
     int64,
@@ -137,6 +138,10 @@ def _of_numbers(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[
             "floats, in lists of equal length."
         )
     weak = isinstance(obj, bool | int | float) or _only_python(obj)
+    if array.dtype.kind == "f" and array.size and weak and dtype is None and not _has_float(obj):
+        raise DTypeError(
+            "asarray: the integers fit no integer dtype together. Give dtype='float64' for the nearest floats."
+        )
     target = dtype
     if target is None:
         target = (float32 if array.dtype.kind == "f" else from_numpy(array.dtype)) if weak else from_numpy(array.dtype)
@@ -159,6 +164,11 @@ def _only_python(obj: Any) -> bool:
     return isinstance(first, bool | int | float | range | list | tuple)
 
 
+def _has_float(obj: Any) -> bool:
+    """Whether nested sequences have an element other than Python's integers and bools."""
+    return any(map(_has_float, obj)) if is_sequence(obj) else not isinstance(obj, int)
+
+
 def from_dlpack(x: Any, /, *, device: object | None = None, copy: bool | None = None) -> Tensor:
     """Return a tensor of data in another library's array; the memory is shared when it is contiguous, unless `copy`."""
     check_device("from_dlpack", device)
@@ -178,6 +188,7 @@ def _filled(what: str, shape: int | Shape, value: Number, dtype: DType) -> Tenso
     sizes = whole_numbers(what, shape)
     if any(n < 0 for n in sizes):
         raise ShapeError(f"{what}: shape {list(sizes)} has a negative size. Sizes must be at least 0.")
+    check_size(what, sizes)
     node = constant(value, dtype)
     return Maker.new(Op.registry["broadcast_to"](sizes)(node) if sizes else node, 0 if not sizes else 1, False)
 
@@ -317,6 +328,27 @@ def linspace(
     ends = float(start), float(stop)
     with np.errstate(all="ignore"):
         return of_array(np.linspace(*ends, count, endpoint=endpoint, dtype=np.float64).astype(wanted.numpy))
+
+
+def logspace(
+    start: float,
+    end: float,
+    /,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: object | None = None,
+    device: object | None = None,
+) -> Tensor:
+    """Return `steps` numbers from base**start to base**end, evenly spaced on a logarithmic scale."""
+    check_device("logspace", device)
+    count = whole_number("logspace", steps)
+    if count < 0:
+        raise ShapeError(f"logspace: {count} numbers are not possible. Give steps of at least 0.")
+    wanted = float32 if dtype is None else as_dtype(dtype)
+    with np.errstate(all="ignore"):
+        powers = np.power(float(base), np.linspace(float(start), float(end), count, dtype=np.float64))
+        return of_array(powers.astype(wanted.numpy))
 
 
 def eye(

@@ -144,6 +144,8 @@ def diff(
     if n < 0:
         raise ShapeError(f"diff: n is {n}. Allowed: 0 or more.")
     at = normalize_axis("diff", axis, tensor.ndim)
+    if n == 0:
+        return tensor
     parts = [p for p in (prepend, tensor, append) if p is not None]
     if len(parts) > 1:
         tensor = concat([_widened(as_tensor("diff", p), tensor, at) for p in parts], axis=at)

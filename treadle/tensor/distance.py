@@ -75,3 +75,9 @@ def pdist(input: Operand, p: float = 2.0) -> Tensor:
         return every[:0]
     parts = [arange(i * rows + i + 1, (i + 1) * rows) for i in range(rows - 1)]
     return take(every, shapes.concat(parts), axis=0)
+
+
+def dist(input: Operand, other: Operand, p: float = 2.0) -> Tensor:
+    """Return the p-norm of the difference of all elements; shapes broadcast."""
+    difference = ew.subtract(as_tensor("dist", input), other)
+    return vector_norm(shapes.reshape(difference, (difference.size,)), ord=p)

@@ -21,7 +21,7 @@ def _unary(name: str, x: Operand) -> Tensor:
     return made(Op.registry[name]()(node_of(tensor)), tensor)
 
 
-def _float_unary(name: str, x: Operand) -> Tensor:
+def float_unary(name: str, x: Operand) -> Tensor:
     """Apply a function that exists on floats only: integers and bools are taken as float32."""
     tensor = as_tensor(name, x)
     node = node_of(tensor)
@@ -51,7 +51,8 @@ def _order(name: str, x1: Operand, x2: Operand) -> Tensor:
     return made(Op.registry[name]()(a, b), *tensors)
 
 
-def _float_binary(name: str, x1: Operand, x2: Operand) -> Tensor:
+def float_binary(name: str, x1: Operand, x2: Operand) -> Tensor:
+    """Apply a function of two floats: two integers or bools are taken as float32."""
     (a, b), tensors, dtype = meet(name, x1, x2)
     if not dtype.is_float:
         a, b = cast(a, float32), cast(b, float32)
@@ -88,7 +89,7 @@ def multiply(x1: Operand, x2: Operand, /) -> Tensor:
 
 def divide(x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 / x2; integers divide as float32."""
-    return _float_binary("divide", x1, x2)
+    return float_binary("divide", x1, x2)
 
 
 def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
@@ -118,27 +119,27 @@ def minimum(x1: Operand, x2: Operand, /) -> Tensor:
 
 def atan2(x1: Operand, x2: Operand, /) -> Tensor:
     """Return the angle of the point (x2, x1), from -pi to pi."""
-    return _float_binary("atan2", x1, x2)
+    return float_binary("atan2", x1, x2)
 
 
 def hypot(x1: Operand, x2: Operand, /) -> Tensor:
     """Return sqrt(x1**2 + x2**2) without overflow in between."""
-    return _float_binary("hypot", x1, x2)
+    return float_binary("hypot", x1, x2)
 
 
 def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
     """Return log(exp(x1) + exp(x2)) without overflow in between."""
-    return _float_binary("logaddexp", x1, x2)
+    return float_binary("logaddexp", x1, x2)
 
 
 def copysign(x1: Operand, x2: Operand, /) -> Tensor:
     """Return the size of x1 with the sign of x2."""
-    return _float_binary("copysign", x1, x2)
+    return float_binary("copysign", x1, x2)
 
 
 def nextafter(x1: Operand, x2: Operand, /) -> Tensor:
     """Return the next number after x1 in the direction of x2."""
-    return _float_binary("nextafter", x1, x2)
+    return float_binary("nextafter", x1, x2)
 
 
 def equal(x1: Operand, x2: Operand, /) -> Tensor:
@@ -238,122 +239,122 @@ def sign(x: Operand, /) -> Tensor:
 
 def exp(x: Operand, /) -> Tensor:
     """Return e**x."""
-    return _float_unary("exp", x)
+    return float_unary("exp", x)
 
 
 def exp2(x: Operand, /) -> Tensor:
     """Return 2**x."""
-    return _float_unary("exp2", x)
+    return float_unary("exp2", x)
 
 
 def expm1(x: Operand, /) -> Tensor:
     """Return e**x - 1, exact near 0."""
-    return _float_unary("expm1", x)
+    return float_unary("expm1", x)
 
 
 def log(x: Operand, /) -> Tensor:
     """Return the natural logarithm of x."""
-    return _float_unary("log", x)
+    return float_unary("log", x)
 
 
 def log1p(x: Operand, /) -> Tensor:
     """Return log(1 + x), exact near 0."""
-    return _float_unary("log1p", x)
+    return float_unary("log1p", x)
 
 
 def log2(x: Operand, /) -> Tensor:
     """Return the logarithm of x to base 2."""
-    return _float_unary("log2", x)
+    return float_unary("log2", x)
 
 
 def log10(x: Operand, /) -> Tensor:
     """Return the logarithm of x to base 10."""
-    return _float_unary("log10", x)
+    return float_unary("log10", x)
 
 
 def sqrt(x: Operand, /) -> Tensor:
     """Return the square root of x."""
-    return _float_unary("sqrt", x)
+    return float_unary("sqrt", x)
 
 
 def rsqrt(x: Operand, /) -> Tensor:
     """Return 1 / sqrt(x)."""
-    return _float_unary("rsqrt", x)
+    return float_unary("rsqrt", x)
 
 
 def reciprocal(x: Operand, /) -> Tensor:
     """Return 1 / x."""
-    return _float_unary("reciprocal", x)
+    return float_unary("reciprocal", x)
 
 
 def sin(x: Operand, /) -> Tensor:
     """Return the sine of x."""
-    return _float_unary("sin", x)
+    return float_unary("sin", x)
 
 
 def cos(x: Operand, /) -> Tensor:
     """Return the cosine of x."""
-    return _float_unary("cos", x)
+    return float_unary("cos", x)
 
 
 def tan(x: Operand, /) -> Tensor:
     """Return the tangent of x."""
-    return _float_unary("tan", x)
+    return float_unary("tan", x)
 
 
 def asin(x: Operand, /) -> Tensor:
     """Return the angle whose sine is x."""
-    return _float_unary("asin", x)
+    return float_unary("asin", x)
 
 
 def acos(x: Operand, /) -> Tensor:
     """Return the angle whose cosine is x."""
-    return _float_unary("acos", x)
+    return float_unary("acos", x)
 
 
 def atan(x: Operand, /) -> Tensor:
     """Return the angle whose tangent is x."""
-    return _float_unary("atan", x)
+    return float_unary("atan", x)
 
 
 def sinh(x: Operand, /) -> Tensor:
     """Return the hyperbolic sine of x."""
-    return _float_unary("sinh", x)
+    return float_unary("sinh", x)
 
 
 def cosh(x: Operand, /) -> Tensor:
     """Return the hyperbolic cosine of x."""
-    return _float_unary("cosh", x)
+    return float_unary("cosh", x)
 
 
 def tanh(x: Operand, /) -> Tensor:
     """Return the hyperbolic tangent of x."""
-    return _float_unary("tanh", x)
+    return float_unary("tanh", x)
 
 
 def asinh(x: Operand, /) -> Tensor:
     """Return the inverse of sinh."""
-    return _float_unary("asinh", x)
+    return float_unary("asinh", x)
 
 
 def acosh(x: Operand, /) -> Tensor:
     """Return the inverse of cosh."""
-    return _float_unary("acosh", x)
+    return float_unary("acosh", x)
 
 
 def atanh(x: Operand, /) -> Tensor:
     """Return the inverse of tanh."""
-    return _float_unary("atanh", x)
+    return float_unary("atanh", x)
 
 
 def sigmoid(x: Operand, /) -> Tensor:
     """Return 1 / (1 + exp(-x))."""
-    return _float_unary("sigmoid", x)
+    return float_unary("sigmoid", x)
 
 
 def erf(x: Operand, /) -> Tensor:
     """Return the error function of x."""
-    return _float_unary("erf", x)
+    return float_unary("erf", x)
 
 
 def floor(x: Operand, /) -> Tensor:
@@ -371,29 +372,38 @@ def trunc(x: Operand, /) -> Tensor:
     return _rounding("trunc", x)
 
 
-def round(x: Operand, /) -> Tensor:
-    """Return x rounded to the nearest whole number, halves to even."""
-    return _rounding("round", x)
+def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
+    """Return x rounded to the nearest whole number, halves to even; or to so many decimals, before the point if < 0."""
+    if decimals == 0:
+        return _rounding("round", x)
+    tensor = as_tensor("round", x)
+    if tensor.dtype.is_integer and decimals > 0:
+        return tensor
+    require_float("round", tensor.dtype)
+    power = 10.0 ** builtins.abs(decimals)
+    if decimals > 0:
+        return divide(_unary("round", multiply(tensor, power)), power)
+    return multiply(_unary("round", divide(tensor, power)), power)
 
 
 def isnan(x: Operand, /) -> Tensor:
     """Return whether x is NaN."""
-    return _float_unary("isnan", x)
+    return float_unary("isnan", x)
 
 
 def isinf(x: Operand, /) -> Tensor:
     """Return whether x is infinite."""
-    return _float_unary("isinf", x)
+    return float_unary("isinf", x)
 
 
 def isfinite(x: Operand, /) -> Tensor:
     """Return whether x is neither NaN nor infinite."""
-    return _float_unary("isfinite", x)
+    return float_unary("isfinite", x)
 
 
 def signbit(x: Operand, /) -> Tensor:
     """Return whether the sign of x is minus; true for -0.0."""
-    return _float_unary("signbit", x)
+    return float_unary("signbit", x)
 
 
 def positive(x: Operand, /) -> Tensor:

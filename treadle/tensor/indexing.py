@@ -163,7 +163,7 @@ def _item(item: Any) -> list[Any]:
     if item is None or item is Ellipsis or isinstance(item, slice):
         return [item]
     if isinstance(item, bool | np.bool_):
-        raise IndexRangeError(f"index: {item} alone is not an index. Use a mask of the tensor's shape, or where().")
+        return _item(np.asarray(item))
     if _is_integer(item):
         return [operator.index(item)]
     if _is_list(item):
@@ -350,6 +350,8 @@ def _gather(view: Node, index: Index) -> Node:
 def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     """Return the slices of x along an axis at integer positions; negative ones count from the end."""
     tensor, index = as_tensor("take", x), as_tensor("take", indices)
+    if tensor.ndim == 0:  # a number counts as a vector of one
+        tensor = made(reshaped(node_of(tensor), (1,)), tensor)
     if axis is None and tensor.ndim != 1:
         raise ShapeError(f"take: {tensor.node.type!r} has {tensor.ndim} axes. Say which with axis=.")
     at = normalize_axis("take", axis or 0, tensor.ndim)

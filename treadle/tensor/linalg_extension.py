@@ -6,6 +6,8 @@ Matrices are the last two axes, leading axes a batch. What needs a factorisation
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.core import DTypeError, LinAlgError, ShapeError, broadcast_shapes, normalize_axis
@@ -128,6 +130,34 @@ def _precision(x: Tensor) -> float:
     return 2.0**-52 if x.dtype.bits == 64 else 2.0**-23  # 16-bit floats are computed in float32
 
 
+def tensorinv(x: Operand, ind: int = 2) -> Tensor:
+    """Return the inverse of x as a map from its last axes to its first `ind` ones, whose sizes have one product."""
+    tensor = as_tensor("tensorinv", x)
+    rows, columns = math.prod(tensor.shape[:ind]), math.prod(tensor.shape[ind:])
+    if ind < 1 or rows != columns:
+        raise ShapeError(
+            f"tensorinv: {tensor.node.type!r} with ind {ind} is a map of {columns} numbers to {rows}. They must be "
+            "equal, and ind at least 1."
+        )
+    inverse = inv(shapes.reshape(tensor, (rows, columns)))
+    return shapes.reshape(inverse, (*tensor.shape[ind:], *tensor.shape[:ind]))
+
+
+def tensorsolve(A: Operand, B: Operand, dims: Sequence[int] | None = None) -> Tensor:
+    """Return the X for which `tensordot(A, X, X.ndim)` is B; the axes `dims` of A are moved to its end first."""
+    a, b = as_tensor("tensorsolve", A), as_tensor("tensorsolve", B)
+    if dims is not None:
+        a = shapes.moveaxis(a, tuple(dims), tuple(range(a.ndim - len(dims), a.ndim)))
+    shape = a.shape[b.ndim :]
+    if math.prod(shape) != b.size or a.size != b.size**2:
+        raise ShapeError(
+            f"tensorsolve: {a.node.type!r} and {b.node.type!r} are no square system. The first axes of A must be as "
+            "many elements as B, and so must the others."
+        )
+    found = solve(shapes.reshape(a, (b.size, b.size)), shapes.reshape(b, (b.size,)))
+    return shapes.reshape(found, shape)
+
+
 def vander(x: Operand, /, N: int | None = None) -> Tensor:
     """Return the matrices [..., K, N] of powers 0, 1, ..., N - 1 of the elements of x [..., K]; N is K when None."""
     tensor = as_tensor("vander", x)
@@ -175,6 +205,8 @@ __all__ = [
     "svd",
     "svdvals",
     "tensordot",
+    "tensorinv",
+    "tensorsolve",
     "trace",
     "vander",
     "vecdot",

@@ -104,7 +104,7 @@ def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequenc
 def swapaxes(x: Operand, axis1: int, axis2: int, /) -> Tensor:
     """Return x with two axes exchanged."""
     tensor = as_tensor("swapaxes", x)
-    a, b = (normalize_axis("swapaxes", axis, tensor.ndim) for axis in (axis1, axis2))
+    a, b = (normalize_axis("swapaxes", axis, tensor.ndim or 1) for axis in (axis1, axis2))
     order = list(range(tensor.ndim))
     if order:
         order[a], order[b] = order[b], order[a]

@@ -88,16 +88,29 @@ def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: Order = "fro") ->
         return vector_norm(tensor, axis=(-2, -1), keepdims=keepdims)
     if ord in ("nuc", 2, -2):
         values = svdvals(tensor)
-        found = reductions.sum(values, axis=-1) if ord == "nuc" else values[..., 0 if ord == 2 else -1]
+        # Of nothing, every norm is 0.
+        if ord == "nuc" or (ord == 2 and values.shape[-1] == 0):
+            found = reductions.sum(values, axis=-1)
+        else:
+            found = _first_or_last(values, last=ord == -2)
     elif ord in (1, -1, math.inf, -math.inf):
         assert not isinstance(ord, str)
         assert ord is not None
         summed, other = (-2, -1) if abs(ord) == 1 else (-1, -1)
         sums = vector_norm(tensor, axis=summed, ord=1)
-        found = reductions.max(sums, axis=other) if ord > 0 else reductions.min(sums, axis=other)
+        if ord > 0 and sums.shape[other] == 0:
+            found = reductions.sum(sums, axis=other)
+        else:
+            found = reductions.max(sums, axis=other) if ord > 0 else reductions.min(sums, axis=other)
     else:
         raise ValueError(f"matrix_norm: ord {ord!r} is unknown. Allowed: 'fro', 'nuc', inf, -inf, 1, -1, 2, -2.")
     return shapes.expand_dims(found, (-2, -1)) if keepdims else found
+
+
+def _first_or_last(values: Tensor, *, last: bool) -> Tensor:
+    if values.shape[-1] == 0:
+        raise ShapeError("matrix_norm: an empty matrix has no singular values. Give it at least one row and column.")
+    return values[..., -1 if last else 0]
 
 
 def norm(
@@ -148,3 +161,18 @@ def cond(x: Operand, /, p: Order = None) -> Tensor:
         first, last = values[..., 0], values[..., -1]
         return ew.divide(last, first) if p == -2 else ew.divide(first, last)
     return ew.multiply(matrix_norm(tensor, ord=p), matrix_norm(inv(tensor), ord=p))
+
+
+def renorm(x: Operand, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Return x with every slice along `dim` whose p-norm is above `maxnorm` scaled down to about that."""
+    tensor = as_tensor("renorm", x)
+    require_float("renorm", tensor.dtype)
+    if tensor.ndim < 2 or p <= 0 or maxnorm < 0:
+        raise ShapeError(
+            f"renorm: p {p}, maxnorm {maxnorm} of {tensor.node.type!r}. Allowed: p above 0, maxnorm of at least 0, at "
+            "least 2 axes."
+        )
+    at = normalize_axis("renorm", dim, tensor.ndim)
+    size = vector_norm(tensor, axis=[a for a in range(tensor.ndim) if a != at], keepdims=True, ord=p)
+    scale = ew.where(ew.greater(size, maxnorm), ew.divide(maxnorm, ew.add(size, 1e-7)), 1.0)
+    return ew.multiply(tensor, scale)

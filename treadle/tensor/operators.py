@@ -41,8 +41,11 @@ API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the array API 
 
 
 def _usable(x: object) -> bool:
-    """Whether an operator should try the operand; others get their own turn, and else Python's TypeError."""
-    return isinstance(x, Value | np.ndarray) or scalar(x) is not None
+    """Whether an operator should try the operand; others get their own turn, and else Python's TypeError.
+
+    Arrays of other libraries count: operators take what functions take.
+    """
+    return isinstance(x, Value | np.ndarray) or scalar(x) is not None or hasattr(x, "__array__")
 
 
 class Operators(OrderMethods):
@@ -173,9 +176,10 @@ class Operators(OrderMethods):
         dl_device: tuple[builtins.int, builtins.int] | None = None,
         copy: builtins.bool | None = None,
     ) -> Any:
-        array = self._array("__dlpack__")
         if self.dtype.name == "bfloat16":
             raise DTypeError("__dlpack__: NumPy cannot hand out bfloat16. Convert with astype(td.float32) first.")
+        # Not every library heeds the mark that memory is read-only, so theirs is a copy unless they insist.
+        array = self.numpy() if copy is False else self.numpy().copy()
         return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -354,6 +358,15 @@ class Operators(OrderMethods):
     def __rmatmul__(self, other: Operand) -> Tensor:
         return linalg.matmul(other, self) if _usable(other) else NotImplemented
 
+    def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return (ew.floor_divide(self, other), ew.remainder(self, other)) if _usable(other) else NotImplemented
+
+    def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return (ew.floor_divide(other, self), ew.remainder(other, self)) if _usable(other) else NotImplemented
+
+    def __round__(self, digits: int = 0) -> Tensor:
+        return ew.round(self, decimals=digits)
+
     def __neg__(self) -> Tensor:
         return ew.negative(self)
 
@@ -372,14 +385,30 @@ class Operators(OrderMethods):
         """Return it in another dtype."""
         return data_types.astype(self, dtype, copy=copy)
 
-    def to(self, target: object) -> Tensor:
-        """Return it in another dtype, or on a device, of which there is one: "cpu"."""
+    def to(
+        self,
+        target: object | None = None,
+        dtype: object | None = None,
+        non_blocking: builtins.bool = False,
+        copy: builtins.bool = False,
+        *,
+        device: object | None = None,
+    ) -> Tensor:
+        """Return it in another dtype, or on a device, of which there is one: "cpu".
+
+        `target` is a dtype, a device, or a tensor whose dtype is meant. Nothing is ever copied, nothing has to be
+        waited for: `non_blocking` and `copy` make no difference.
+        """
+        check_device("to", device)
+        if isinstance(dtype, builtins.bool):  # PyTorch's order after a dtype: non_blocking, copy
+            dtype = None
         if isinstance(target, Operators):
-            return data_types.astype(self, target.dtype)
-        if isinstance(target, str) and target not in BY_NAME:
+            target = target.dtype
+        elif isinstance(target, str) and target not in BY_NAME:
             check_device("to", target)
-            return self.read()
-        return data_types.astype(self, target)
+            target = None
+        wanted = dtype if target is None else target
+        return self.read() if wanted is None else data_types.astype(self, wanted)
 
     def to_device(self, device: object, /, *, stream: object | None = None) -> Tensor:
         """Return it on a device, of which there is one: "cpu"."""
@@ -496,9 +525,9 @@ class Operators(OrderMethods):
         """Return x rounded towards 0, element by element."""
         return ew.trunc(self)
 
-    def round(self) -> Tensor:
-        """Return x rounded to whole numbers, halves to even, element by element."""
-        return ew.round(self)
+    def round(self, *, decimals: builtins.int = 0) -> Tensor:
+        """Return x rounded to so many decimals, halves to even, element by element."""
+        return ew.round(self, decimals=decimals)
 
     def isnan(self) -> Tensor:
         """Return whether it is NaN, element by element."""
@@ -554,9 +583,9 @@ class Operators(OrderMethods):
         """Return the smallest element along axes (all when None)."""
         return reductions.min(self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis: Axis = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def mean(self, axis: Axis = None, *, keepdims: builtins.bool = False, dtype: object | None = None) -> Tensor:
         """Return the mean along axes (all when None)."""
-        return reductions.mean(self, axis=axis, keepdims=keepdims)
+        return reductions.mean(self, axis=axis, keepdims=keepdims, dtype=dtype)
 
     def any(self, axis: Axis = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Return whether some element is true along axes (all when None)."""

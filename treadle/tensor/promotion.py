@@ -47,11 +47,23 @@ def as_tensor(what: str, x: object) -> Tensor:
     if number is not None:
         return as_tensor(what, number)
     if hasattr(x, "__array__"):
-        return as_tensor(what, np.asarray(x))
+        return as_tensor(what, _array_of(what, x))
     raise DTypeError(
         f"{what}: cannot take a {type(x).__name__} as an operand. Allowed: tensors, parameters, Python numbers and "
         "NumPy arrays. Convert other data with td.asarray() first."
     )
+
+
+def _array_of(what: str, x: object) -> realize.Array:
+    """Return an array of another library as one of NumPy's."""
+    try:
+        return np.asarray(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        kind = f"{type(x).__module__}.{type(x).__name__}"
+        raise DTypeError(
+            f"{what}: cannot take this {kind} as an operand ({error}). Give it as a NumPy array: on the CPU, apart from "
+            "gradients of its own, of a dtype NumPy knows."
+        ) from None
 
 
 def _default(what: str, x: Number) -> DType:

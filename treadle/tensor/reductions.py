@@ -46,7 +46,8 @@ def _accumulator(dtype: DType, asked: object | None) -> DType:
 def _total(name: str, x: Operand, axis: Axis, dtype: object | None, keepdims: bool) -> Tensor:
     tensor = as_tensor(name, x)
     node = cast(node_of(tensor), _accumulator(tensor.dtype, dtype))
-    return made(_fold(name, name, node, axis, keepdims), tensor)
+    fold = {"sum": "any", "prod": "all"}[name] if node.dtype is bool_ else name
+    return made(_fold(name, fold, node, axis, keepdims), tensor)
 
 
 def sum(x: Operand, /, *, axis: Axis = None, dtype: object | None = None, keepdims: bool = False) -> Tensor:
@@ -140,9 +141,12 @@ def _as_float(tensor: Tensor) -> Node:
     return node if node.dtype.is_float else cast(node, float32)
 
 
-def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the mean along axes (all when None); integers and bools are averaged as float32."""
+def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False, dtype: object | None = None) -> Tensor:
+    """Return the mean along axes (all when None); integers and bools as float32, unless `dtype` says else."""
     tensor = as_tensor("mean", x)
+    if dtype is not None:
+        require_float("mean", as_dtype(dtype))
+        tensor = made(cast(node_of(tensor), as_dtype(dtype)), tensor)
     return made(_fold("mean", "mean", _as_float(tensor), axis, keepdims), tensor)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from treadle.core import DTypeError, IndexRangeError, ShapeError, bool_, broadcast_shapes, int64, normalize_axis
+from treadle.core import DTypeError, IndexRangeError, ShapeError, bool_, broadcast_shapes, int64, normalize_axis, uint8
 from treadle.ir import Node, Op
 from treadle.ops import scatter_along
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 REDUCTIONS = {"sum": "sum", "add": "sum", "prod": "prod", "multiply": "prod", "amax": "max", "amin": "min"}
+
+# Of truth values: a sum says whether any holds, a product whether all do.
+OF_BOOLS = {"set": "set", "sum": "max", "prod": "min", "max": "max", "min": "min"}
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -91,7 +94,7 @@ def gather(x: Operand, axis: int, index: Operand) -> Tensor:
     tensor, places = _with_axis(tensor), _with_axis(places)
     _fits("gather", places, tensor, at)
     if places.size == 0:
-        return full(shape, 0, dtype=tensor.dtype)
+        return reshape(made(sliced(node_of(tensor), (0,) * tensor.ndim, (0,) * tensor.ndim), tensor), shape)
     region = tuple(tensor.shape[a] if a == at else n for a, n in enumerate(places.shape))
     node = Op.registry["take_along_axis"](at)(
         _corner(node_of(tensor), region), _positions("gather", places, tensor, at)
@@ -122,15 +125,11 @@ def _scattered(what: str, x: Tensor, axis: int, index: Tensor, values: Tensor, c
     if places.size == 0:
         return x
     region = tuple(line.shape[a] if a == at else n for a, n in enumerate(places.shape))
-    node = node_of(line)
-    corner = scatter_along(
-        _corner(node, region),
-        _positions(what, places, line, at),
-        cast(_corner(node_of(given), places.shape), x.dtype),
-        at,
-        combine,
-    )
-    result = made(corner, line, places, given)
+    start, new = _corner(node_of(line), region), cast(_corner(node_of(given), places.shape), x.dtype)
+    if x.dtype is bool_:
+        start, new, combine = cast(start, uint8), cast(new, uint8), OF_BOOLS[combine]
+    corner = scatter_along(start, _positions(what, places, line, at), new, at, combine)
+    result = made(cast(corner, x.dtype), line, places, given)
     if region != line.shape:
         result = indexing.At(line)[tuple(slice(0, n) for n in region)].set(result)
     return reshape(result, shape)
@@ -166,8 +165,6 @@ def scatter(x: Operand, axis: int, index: Operand, src: Operand, *, reduce: str 
 def scatter_add(x: Operand, axis: int, index: Operand, src: Operand) -> Tensor:
     """Return x with `src[.., k, ..]` added at place `index[.., k, ..]` of the axis, in the order of k."""
     tensor, places = as_tensor("scatter_add", x), _index("scatter_add", index)
-    if tensor.dtype is bool_:
-        raise DTypeError("scatter_add: does not take bool. Convert with astype() first, or use scatter().")
     return _scattered("scatter_add", tensor, axis, places, _source("scatter_add", tensor, places, src), "sum")
 
 
@@ -195,7 +192,7 @@ def scatter_reduce(
         nothing = _source("scatter_reduce", tensor, places, _nothing(tensor, combine))
         start = _scattered("scatter_reduce", tensor, axis, places, nothing, "set")
     result = _scattered("scatter_reduce", start, axis, places, values, combine)
-    if reduce != "mean":
+    if reduce != "mean" or tensor.dtype is bool_:
         return result
     ones = _source("scatter_reduce", tensor, places, full((), 1, dtype=tensor.dtype))
     first = full(tensor.shape, int(include_self), dtype=tensor.dtype)
@@ -211,6 +208,8 @@ def _nothing(x: Tensor, combine: str) -> Tensor:
     low = combine == "max"
     if dtype.is_float:
         return full((), -math.inf if low else math.inf, dtype=dtype)
+    if dtype is bool_:
+        return full((), not low)
     info = np.iinfo(dtype.numpy)
     return full((), int(info.min if low else info.max), dtype=dtype)
 
@@ -280,6 +279,21 @@ def index_fill(x: Operand, axis: int, index: Operand, value: Operand) -> Tensor:
     return _put_slices("index_fill", x, axis, index, given, "set")
 
 
+@either_word
+def index_reduce(
+    x: Operand, axis: int, index: Operand, source: Operand, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Return x with the k-th slice of source folded into slice `index[k]` along the axis; see `scatter_reduce`.
+
+    `reduce` is "prod", "mean", "amax" or "amin"; `index_add` is the sum.
+    """
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise DTypeError(f"index_reduce: no reduction {reduce!r}. Allowed: prod, mean, amax, amin; index_add().")
+    tensor, at, spread, given = _slices("index_reduce", x, axis, index, source)
+    folded = scatter_reduce(_with_axis(tensor), at, spread, given, reduce, include_self=include_self)
+    return reshape(folded, tensor.shape)
+
+
 # --- masks --------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +324,7 @@ def masked_select(x: Operand, mask: Operand) -> Tensor:
 def masked_scatter(x: Operand, mask: Operand, source: Operand) -> Tensor:
     """Return x with the elements where the mask holds replaced by those of source, one after the other.
 
-    The mask broadcasts to x. Source must have as many elements as the mask has true ones; where the mask is known, that
+    Mask and x broadcast. Source must have as many elements as the mask has true ones; where the mask is known, that
     is checked.
     """
     tensor, where = as_tensor("masked_scatter", x), _mask("masked_scatter", mask)
@@ -319,7 +333,8 @@ def masked_scatter(x: Operand, mask: Operand, source: Operand) -> Tensor:
         raise DTypeError(
             f"masked_scatter: x is {tensor.dtype.name}, source is {values.dtype.name}. They must be equal; cast one."
         )
-    where = broadcast_to(where, tensor.shape)
+    shape = broadcast_shapes("masked_scatter", tensor.shape, where.shape)
+    tensor, where = broadcast_to(tensor, shape), broadcast_to(where, shape)
     if tensor.size == 0:
         return tensor
     if not realize.is_traced(where.node):

@@ -81,6 +81,11 @@ def argsort(x: Operand, /, axis: int = -1, descending: bool = False, stable: boo
     return ordered("argsort", x, axis, descending=descending).indices
 
 
+def msort(x: Operand) -> Tensor:
+    """Return x sorted along its first axis."""
+    return sort(x, 0)
+
+
 def _length(tensor: Tensor, axis: int) -> int:
     return tensor.shape[normalize_axis("sort", axis, tensor.ndim)] if tensor.ndim else 1
 

@@ -20,8 +20,11 @@ from .adaptive_pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
     adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
     adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
     adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
 )
 from .attention import (
     alibi_bias,
@@ -40,14 +43,26 @@ from .binary import (
     soft_margin_loss,
 )
 from .classification import cross_entropy, nll_loss
-from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .conv import conv1d, conv2d, conv3d, conv_tbc, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ctc import ctc_loss
 from .distance import bilinear, pdist
 from .distribution import gaussian_nll_loss, kl_div, poisson_nll_loss
-from .dropout import dropout
-from .linear import embedding, linear, one_hot
+from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from .embedding import embedding, embedding_bag
+from .fold import channel_shuffle, fold, native_channel_shuffle, pixel_shuffle, pixel_unshuffle, unfold
+from .fractional_pool import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
+from .grid import affine_grid, grid_sample
+from .linear import linear, one_hot
+from .linear_cross_entropy import linear_cross_entropy
 from .margin import hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_margin_loss
 from .norm import group_norm, layer_norm, local_response_norm, normalize, rms_norm
+from .ordinal import ordinal_log_probabilities
+from .pad import pad
 from .pool import (
     avg_pool1d,
     avg_pool2d,
@@ -56,8 +71,11 @@ from .pool import (
     lp_pool2d,
     lp_pool3d,
     max_pool1d,
+    max_pool1d_with_indices,
     max_pool2d,
+    max_pool2d_with_indices,
     max_pool3d,
+    max_pool3d_with_indices,
 )
 from .positions import rotary_embedding, sinusoidal_positions
 from .probabilities import gumbel_softmax, log_softmax, softmax, softmin
@@ -75,7 +93,7 @@ from .rectifier import (
     threshold,
 )
 from .regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
-from .resize import interpolate, upsample
+from .resize import interpolate, upsample, upsample_bilinear, upsample_nearest
 from .rnn import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
 from .similarity import (
     cosine_embedding_loss,
@@ -85,16 +103,22 @@ from .similarity import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from .unpool import max_unpool1d, max_unpool2d, max_unpool3d
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
     "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
     "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
+    "adaptive_max_pool3d_with_indices",
+    "affine_grid",
     "alibi_bias",
     "alibi_slopes",
+    "alpha_dropout",
     "attention_weights",
     "avg_pool1d",
     "avg_pool2d",
@@ -105,9 +129,11 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "causal_mask",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
@@ -116,11 +142,22 @@ __all__ = [
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
+    "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "gru_cell",
     "gumbel_softmax",
@@ -138,6 +175,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_cross_entropy",
     "local_mask",
     "local_response_norm",
     "log_softmax",
@@ -148,18 +186,29 @@ __all__ = [
     "lstm_cell",
     "margin_ranking_loss",
     "max_pool1d",
+    "max_pool1d_with_indices",
     "max_pool2d",
+    "max_pool2d_with_indices",
     "max_pool3d",
+    "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
+    "native_channel_shuffle",
     "nll_loss",
     "normalize",
     "one_hot",
+    "ordinal_log_probabilities",
+    "pad",
     "pairwise_distance",
     "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
@@ -187,5 +236,8 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
     "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]

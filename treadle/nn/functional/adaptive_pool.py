@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -81,6 +82,11 @@ def adaptive_max_pool3d(input: Operand, output_size: OutputSize, return_indices:
     `output_size` is one number or one per axis, None for the input's; see `adaptive_max_pool1d`.
     """
     return _adaptive_max("adaptive_max_pool3d", 3, input, output_size, return_indices)
+
+
+adaptive_max_pool1d_with_indices = partial(adaptive_max_pool1d, return_indices=True)
+adaptive_max_pool2d_with_indices = partial(adaptive_max_pool2d, return_indices=True)
+adaptive_max_pool3d_with_indices = partial(adaptive_max_pool3d, return_indices=True)
 
 
 def adaptive_avg_pool1d(input: Operand, output_size: OutputSize) -> Tensor:

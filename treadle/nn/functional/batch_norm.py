@@ -61,8 +61,9 @@ def batch_norm(
     b = creation.zeros((channels,), dtype=wide) if b is None else b
     node = Op.registry["batch_norm"](1, float(eps))(node_of(x), node_of(w), node_of(b))
     y, mean, var = (made(n, x, w, b) for n in results(node))
-    _move(running_mean, mean, momentum)
-    _move(running_var, var * (count / (count - 1) if count > 1 else math.nan), momentum)
+    if count:
+        _move(running_mean, mean, momentum)
+        _move(running_var, var * (count / (count - 1)), momentum)
     return y
 
 

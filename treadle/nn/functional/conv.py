@@ -63,6 +63,15 @@ def conv3d(
     return _conv("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
+def conv_tbc(input: Operand, weight: Operand, bias: Operand, pad: int = 0) -> Tensor:
+    """Return the convolution over time of [T, N, C] with weight [taps, C, K] and bias [K]: [T', N, K]."""
+    what = "conv_tbc"
+    x, w = as_tensor(what, input), as_tensor(what, weight)
+    if x.ndim != 3 or w.ndim != 3:
+        raise ShapeError(f"{what}: input {x.node.type!r} must be [T, N, C] and weight {w.node.type!r} [taps, C, K].")
+    return _conv(what, 1, x.permute(1, 2, 0), w.permute(2, 1, 0), bias, 1, pad, 1, 1).permute(2, 0, 1)
+
+
 def conv_transpose1d(
     input: Operand,
     weight: Operand,

@@ -1,14 +1,11 @@
-"""Products with a weight, rows of a table, and one-hot rows."""
+"""Products with a weight, and one-hot rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from treadle.core import DTypeError, IndexRangeError, ShapeError, as_dtype
-from treadle.ir import Op
-from treadle.tensor import Tensor, creation, made, node_of
-from treadle.tensor import elementwise as ew
-from treadle.tensor.elementwise import where
+from treadle.core import ShapeError, as_dtype
+from treadle.tensor import Tensor, creation
 from treadle.tensor.promotion import Operand, as_tensor
 
 
@@ -23,30 +20,6 @@ def linear(input: Operand, weight: Operand, bias: Operand | None = None) -> Tens
         )
     y = x @ w.mT
     return y if bias is None else y + bias
-
-
-def embedding(input: Operand, weight: Operand, padding_idx: int | None = None) -> Tensor:
-    """Return the rows of `weight` numbered by `input`, along a new last axis; a number out of range is an error.
-
-    The row `padding_idx` gets no gradient.
-    """
-    x, w = as_tensor("embedding", input), as_tensor("embedding", weight)
-    if w.ndim != 2:
-        raise ShapeError(
-            f"embedding: weight {w.node.type!r} is not a table. It must be [num_embeddings, embedding_dim]."
-        )
-    if not x.dtype.is_integer:
-        raise DTypeError(f"embedding: numbers have dtype {x.dtype.name}. They must be integers; convert with astype().")
-    rows = made(Op.registry["take"](0)(node_of(w), node_of(x)), x, w)
-    if padding_idx is None:
-        return rows
-    if not -w.shape[0] <= padding_idx < w.shape[0]:
-        raise IndexRangeError(
-            f"embedding: padding_idx {padding_idx} is out of range for {w.shape[0]} rows. Allowed: "
-            f"{-w.shape[0]} to {w.shape[0] - 1}."
-        )
-    padding = padding_idx % w.shape[0]
-    return where(ew.equal(x, padding).reshape((*x.shape, 1)), rows.detach(), rows)
 
 
 def one_hot(tensor: Operand, num_classes: int = -1, *, dtype: Any = "int64") -> Tensor:

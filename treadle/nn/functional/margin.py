@@ -79,6 +79,8 @@ def multi_margin_loss(
     if p not in (1, 2):
         raise ConfigError(f"{what}: p is {p}. Allowed: 1 and 2.")
     x, y = as_tensor(what, input), as_tensor(what, target)
+    if x.ndim == 0:  # one score, so of one class
+        x = x.reshape(1)
     if x.ndim not in (1, 2) or (y.shape != x.shape[:-1] and not (x.ndim == 1 and y.shape == (1,))):
         raise ShapeError(
             f"{what}: input {x.node.type!r} and target {y.node.type!r} do not fit. They must be [N, C] and [N], or [C] "

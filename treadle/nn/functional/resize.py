@@ -14,7 +14,7 @@ from treadle.tensor import elementwise as ew
 from treadle.tensor.promotion import Operand, as_tensor
 
 from .adaptive_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from .resize_tables import nearest_places, tables
+from .resize_tables import byte_tables, nearest_places, tables
 
 AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 MODES = ("nearest", "nearest-exact", "area", *AXES)
@@ -50,24 +50,23 @@ def interpolate(
     count = x.ndim - 2
     _check_mode(what, x, count, mode, align_corners, antialias)
     new, scales = _sizes(what, x, count, size, scale_factor, recompute_scale_factor)
+    if mode == "area":
+        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[count - 1](x, new)
     if 0 in x.shape[1:] or any(n < 1 for n in new):
         raise ShapeError(
             f"{what}: {x.node.type!r} cannot become {list(new)} behind the channels. Sizes must be at least 1."
         )
-    if mode == "area":
-        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[count - 1](x, new)
     if mode.startswith("nearest"):
         return _nearest(x, new, scales, mode)
-    wide = sum_dtype(x.dtype) if x.dtype.is_float else "float32"
-    full = x.astype(wide)
     one = "cubic" if mode == "bicubic" else "linear"
+    if not x.dtype.is_float:
+        return _bytes(x, one, new, scales, bool(align_corners), antialias)
+    full = x.astype(sum_dtype(x.dtype))
     # Axes that shrink come first: what follows is less work.
     for k in sorted(range(count), key=lambda k: new[k] / x.shape[k + 2]):
         if x.shape[k + 2] != new[k] or scales[k] not in (None, 1.0):
             full = _resampled(full, k + 2, one, new[k], scales[k], bool(align_corners), antialias)
-    if x.dtype.is_float:
-        return full.astype(x.dtype)
-    return ew.clip(ew.round(full), 0, 255).astype(x.dtype)
+    return full.astype(x.dtype)
 
 
 def upsample(
@@ -157,5 +156,22 @@ def _resampled(
 ) -> Tensor:
     """Return x interpolated along one axis."""
     wide = sum_dtype(x.dtype).name
-    made_of = [creation.asarray(t) for t in tables(mode, x.shape[axis], out, scale, align_corners, antialias, wide)]
-    return made(Op.registry["resample"](axis)(node_of(x), *[t.node for t in made_of]), x)
+    found = tables(mode, x.shape[axis], out, scale, align_corners, antialias, wide)
+    return made(Op.registry["resample"](axis)(node_of(x), *[creation.asarray(t).node for t in found]), x)
+
+
+def _bytes(
+    x: Tensor, mode: str, new: tuple[int, ...], scales: tuple[float | None, ...], align_corners: bool, antialias: bool
+) -> Tensor:
+    """Return uint8 images interpolated in whole numbers, rounded after each axis, the last axis first."""
+    for axis in range(x.ndim - 1, 1, -1):
+        out, scale = new[axis - 2], scales[axis - 2]
+        if x.shape[axis] == out:
+            continue
+        places, weights, bits = byte_tables(mode, x.shape[axis], out, scale, align_corners, antialias)
+        behind = (1,) * (x.ndim - axis - 1)
+        taken = x.astype("int32").take(creation.asarray(places), axis=axis)
+        products = taken * creation.asarray(weights).reshape((*weights.shape, *behind))
+        total = products.sum(axis=axis + 1, dtype="int32") + (1 << bits >> 1)
+        x = ew.clip(ew.bitwise_right_shift(total, bits), 0, 255).astype("uint8")
+    return x

@@ -47,12 +47,12 @@ def tables(mode: str, n: int, out: int, scale: float | None, align_corners: bool
         places, weights = _antialiased(mode, n, out, _step(n, out, scale, align_corners))
     else:
         places, weights = _kernel(mode, n, out, _step(n, out, scale, align_corners), align_corners)
-    back = transposed(places, weights, n)
+    back_places, back_weights = transposed(places, weights, n)
     return Tables(
         np.asarray(places, np.int32),
         np.asarray(weights, wide),
-        np.asarray(back[0], np.int32),
-        np.asarray(back[1], wide),
+        np.asarray(back_places, np.int32),
+        np.asarray(back_weights, wide),
     )
 
 
@@ -130,3 +130,20 @@ def transposed(places: Array, weights: Array, n: int) -> tuple[Array, Array]:
     back_places[at, rank] = rows
     back_weights[at, rank] = weight
     return back_places, back_weights
+
+
+@lru_cache(maxsize=64)
+def byte_tables(
+    mode: str, n: int, out: int, scale: float | None, align_corners: bool, antialias: bool
+) -> tuple[Array, Array, int]:
+    """Return places, weights in whole numbers of 16 bits, and the power of two that is 1 among them; as in PIL."""
+    found = tables(mode, n, out, scale, align_corners, antialias, "float64")
+    places, weights = found.places, found.weights.copy()
+    for t in range(1, places.shape[1]):  # an element that counts twice, at an end, has one weight
+        for s in range(t):
+            same = places[:, s] == places[:, t]
+            weights[:, s] += np.where(same, weights[:, t], 0)
+            weights[:, t] = np.where(same, 0, weights[:, t])
+    bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max(initial=0) * (1 << (b + 1))) >= 1 << 15)
+    whole = np.trunc(weights * (1 << bits) + np.where(weights < 0, -0.5, 0.5))
+    return places, whole.astype(np.int32), bits

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from treadle.core import ConfigError, ShapeError, normalize_axis
+from treadle.core import ConfigError, ShapeError, broadcast_shapes, normalize_axis
 from treadle.tensor import Tensor, creation
 from treadle.tensor import elementwise as ew
 from treadle.tensor.elementwise import where
-from treadle.tensor.manipulation import concat
+from treadle.tensor.manipulation import broadcast_to, concat
 from treadle.tensor.promotion import Operand, as_tensor
 
 from .classification import cross_entropy
@@ -25,8 +25,21 @@ def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Return x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis; operands broadcast."""
     a, b = as_tensor("cosine_similarity", x1), as_tensor("cosine_similarity", x2)
-    axis = normalize_axis("cosine_similarity", dim, max(a.ndim, b.ndim)) - max(a.ndim, b.ndim)
+    ndim = max(a.ndim, b.ndim, 1)
+    axis = normalize_axis("cosine_similarity", dim, ndim) - ndim
+    if a.ndim == b.ndim == 0:  # numbers are vectors of one
+        a, b = a.reshape(1), b.reshape(1)
+    # A vector of size 1 counts as often as it is repeated along the axis: that is part of its length.
+    size = broadcast_shapes("cosine_similarity", a.shape, b.shape)[axis]
+    a, b = (x if -x.ndim <= axis and x.shape[axis] == size else _repeated(x, axis, size) for x in (a, b))
     return (_unit(a, axis, eps) * _unit(b, axis, eps)).sum(axis=axis)
+
+
+def _repeated(x: Tensor, axis: int, size: int) -> Tensor:
+    """Return x repeated to a size along an axis counted from the end, which it may not have yet."""
+    shape = [1] * (-axis - x.ndim) + list(x.shape)
+    shape[axis] = size
+    return broadcast_to(x, shape)
 
 
 def cosine_embedding_loss(

@@ -1,0 +1,125 @@
+"""Large batches: how far more pictures per step save steps, and which learning rate breaks SGD, Adam, LARS and LAMB.
+
+For each batch size the rate is doubled from a safe one until training no longer reaches the target in the time it has.
+Steps fall with the batch as long as gradients are noise, then no more; rates that work are bounded by the loss's
+curvature, not by the batch (McCandlish et al. 2018, arXiv:1812.06162; Shallue et al. 2019, arXiv:1811.03600).
+"""
+
+import math
+import os
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import treadle as td
+from treadle import data, nn, optim
+from treadle.nn import functional as F
+
+SMALL = os.environ.get("TREADLE_EXAMPLE") == "small"
+BATCHES = [32, 512] if SMALL else [128, 512, 2048, 8192]
+DEPTH, WIDTH = (2, 64) if SMALL else (5, 128)
+TARGET = 0.9 if SMALL else 0.85  # of the held-out pictures right
+EPOCHS, LEAST = (20, 60) if SMALL else (6, 100)  # time a run has: epochs, but at least so many steps
+WARMUP = 0.1  # of that time, in which the rate rises to its value
+PICTURE = None if SMALL else Path("large_batch.png")
+
+OPTIMIZERS = {  # and the rate each starts from at the smallest batch
+    "SGD": (partial(optim.SGD, momentum=0.9), 0.02),
+    "Adam": (optim.Adam, 5e-4),
+    "LARS": (partial(optim.LARS, trust_coefficient=0.02), 0.1),
+    "LAMB": (optim.LAMB, 5e-3),
+}
+
+if SMALL:
+    train, test = data.random_split(data.digits(), [0.8, 0.2])
+else:
+    train, test = data.fashion_mnist("train"), data.fashion_mnist("test")
+mean, std = train.arrays[0].mean(), train.arrays[0].std()
+(x_train, y_train), (x_test, y_test) = (
+    (((part.arrays[0] - mean) / std).reshape(len(part), -1).astype(np.float32), part.arrays[1])
+    for part in (train, test)
+)
+x_test, y_test = x_test[:2048], y_test[:2048]
+
+
+def steps_to_target(name: str, batch: int, rate: float) -> int | None:
+    """Return how many steps training takes to the target; None if it does not get there, or the loss is no number."""
+    td.manual_seed(0)
+    sizes = [x_train.shape[1], *[WIDTH] * DEPTH]
+    layers = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
+    model = nn.Sequential(*layers, nn.Linear(WIDTH, 10))
+    opt = OPTIMIZERS[name][0](model.parameters())
+
+    @td.compile
+    def step(x, y):
+        loss = F.cross_entropy(model(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    @td.compile
+    def accuracy(x, y):
+        return (model(x).argmax(axis=1) == y).astype("float32").mean()
+
+    limit = max(LEAST, EPOCHS * len(x_train) // batch)
+    for i in range(limit):
+        opt.param_groups[0].lr = rate * min(1.0, (i + 1) / (WARMUP * limit))
+        rows = data.positions(0, i, batch, len(x_train))
+        loss = step(x_train[rows], y_train[rows])
+        if i % max(1, len(x_test) // batch) == 0:  # looking costs a third of training on as many pictures
+            if not math.isfinite(float(loss)):
+                return None
+            if float(accuracy(x_test, y_test)) >= TARGET:
+                return i + 1
+    return None
+
+
+console = Console()
+found: dict[str, list[tuple[int, float, float]]] = {}  # for each batch: fewest steps, at this rate, breaks at that rate
+with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    task = progress.add_task("", total=len(OPTIMIZERS) * len(BATCHES))
+    for name, (_, rate) in OPTIMIZERS.items():
+        found[name] = []
+        for batch in BATCHES:
+            progress.update(task, description=f"{name}, batches of {batch}")
+            tried: dict[float, int] = {}
+            while (steps := steps_to_target(name, batch, rate)) is not None:
+                tried[rate] = steps
+                rate *= 2  # noqa: PLW2901 - the search goes on from here
+            assert tried, f"{name} with batches of {batch} fails at the rate {rate:g} that smaller batches like"
+            best = min(tried, key=tried.__getitem__)
+            found[name].append((tried[best], best, rate))
+            rate = best  # noqa: PLW2901
+            progress.advance(task)
+
+table = Table("batch", *OPTIMIZERS, title=f"steps to {TARGET:.0%} right, at the best rate / the rate that breaks it")
+for number, batch in enumerate(BATCHES):
+    cells = [f"{steps} at {best:g} / {broken:g}" for steps, best, broken in (row[number] for row in found.values())]
+    table.add_row(str(batch), *cells)
+console.print(table)
+
+if PICTURE is not None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, rows in found.items():
+        steps, best, broken = zip(*rows, strict=True)
+        (line,) = left.loglog(BATCHES, steps, "o-", label=name)
+        right.loglog(BATCHES, best, "o-", color=line.get_color(), label=name)
+        right.loglog(BATCHES, broken, "x:", color=line.get_color())
+    first = max(rows[0][0] for rows in found.values())
+    left.loglog(
+        BATCHES, [first * BATCHES[0] / batch for batch in BATCHES], "k--", label="twice the batch, half the steps"
+    )
+    left.set(xlabel="batch", ylabel="steps", title=f"steps to {TARGET:.0%}")
+    right.set(xlabel="batch", ylabel="learning rate", title="best rate (o), breaking rate (x)")
+    left.legend()
+    figure.savefig(PICTURE)
+    console.print("picture:", PICTURE)
