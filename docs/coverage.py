@@ -44,7 +44,6 @@ IN_PLACE = "Tensors do not change: the name without the underscore."
 DEPRECATED = "Deprecated in PyTorch: the name with an underscore behind it."
 PROCESSES = "There is one process, whose threads share each kernel: the model as it is."
 LAZY = "Sizes are given, not found at the first call. A wrong one is an error that names both; `nn.summary` shows all."
-PACKED = "Its shape depends on values. Padded sequences, and `lengths=` of `nn.RNN`, `nn.LSTM`, `nn.GRU`."
 COMPLEX = "There is no complex dtype: numbers are real."
 TRANSFORM = (
     "Its input or its result is complex. It exists to say so: `numpy.fft`, or products with `td.cos` and `td.sin`."
@@ -115,13 +114,6 @@ REASONS: dict[str, dict[str, str]] = {
         "clip_grad_norm": DEPRECATED,
         "convert_conv*d_weight_memory_format": "Tensors have no memory format: a compiled function chooses it.",
         "skip_init": "Tensors are lazy: values that `load_state_dict` replaces at once are never computed.",
-    },
-    "torch.nn.utils.rnn": {
-        "PackedSequence": PACKED,
-        "pack_*": PACKED,
-        "pad_packed_sequence": PACKED,
-        "unpack_sequence": PACKED,
-        "invert_permutation": "`td.argsort` of a permutation.",
     },
     "torch.optim": {
         "SparseAdam": "Gradients are dense: `optim.Adam`.",

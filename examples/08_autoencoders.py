@@ -17,7 +17,6 @@ from rich.table import Table
 
 import treadle as td
 from treadle import data, nn, optim
-from treadle.nn import functional as F
 
 SMALL = os.environ.get("TREADLE_EXAMPLE") == "small"
 CODE = 8  # numbers per image

@@ -19,10 +19,10 @@ def test_a_new_head_gives_classes_equal_probability_at_score_0(num_classes):
 def test_thresholds_stay_in_order_whatever_the_parameters():
     head = nn.CumulativeLink(2, 6)
     head.raw_thresholds.value = 10 * td.random.normal((5,))
-    assert np.all(np.diff(head.thresholds) > 0)
+    assert np.all(np.diff(head.thresholds) >= 0)  # equal where a step, such as softplus(-25), is below the rounding
     x = td.random.normal((2, 3, 2))
     assert head(x).shape == (2, 3, 5)
-    assert np.all(np.diff(head(x), axis=-1) < 0)
+    assert np.all(np.diff(head(x), axis=-1) <= 0)
 
 
 def test_all_thresholds_share_one_direction():

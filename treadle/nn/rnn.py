@@ -16,6 +16,7 @@ from . import functional as F
 from . import init
 from .functional.rnn import State, Step, Weights, gru_step, lstm_step, recurrent_layer, rnn_relu_step, rnn_tanh_step
 from .module import Module
+from .packed import PackedSequence, packed_like, pad_packed_sequence
 from .parameter import Parameter
 
 STEPS: dict[str, Step] = {"tanh": rnn_tanh_step, "relu": rnn_relu_step}
@@ -114,16 +115,27 @@ class RNNBase(Module):
         return Weights(*parameters)
 
     def run(
-        self, input: Operand, states: Sequence[Tensor | None], lengths: Operand | Sequence[int] | None
-    ) -> tuple[Tensor, State]:
+        self,
+        input: Operand | PackedSequence,
+        states: Sequence[Tensor | None],
+        lengths: Operand | Sequence[int] | None,
+    ) -> tuple[Tensor | PackedSequence, State]:
         """Return the output, and the last states stacked over layers and directions.
 
         Args:
-            input: [T, B, features], [B, T, features] with batch_first, or [T, features].
+            input: [T, B, features], [B, T, features] with batch_first, or [T, features]; or packed, as is the output.
             states: first states [layers * directions, B, size], without B as the input; None for zeros.
             lengths: [B], the number of valid steps of each sequence; None when all are.
         """
         what = type(self).__name__
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ConfigError(
+                    f"{what}: a packed input knows its lengths, and lengths= is given, too. Leave it out."
+                )
+            padded, counts = pad_packed_sequence(input, self.batch_first)
+            out, last = self.run(padded, states, counts)
+            return packed_like(input, as_tensor(what, out), self.batch_first), last
         x = as_tensor(what, input)
         batched = x.ndim == 3
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
@@ -137,7 +149,7 @@ class RNNBase(Module):
             x = swapaxes(x, 0, 1)
         first = [self._first(k, state, x, batched) for k, state in enumerate(states)]
         mask = None if lengths is None else self._mask(lengths, x)
-        last: list[State] = []
+        ends: list[State] = []
         for layer in range(self.num_layers):
             outs: list[Tensor] = []
             for direction, suffix in enumerate(self.suffixes(layer)):
@@ -146,11 +158,11 @@ class RNNBase(Module):
                     self.step(), x, held, self.weights(suffix), reverse=direction == 1, mask=mask
                 )
                 outs.append(out)
-                last.append(state)
+                ends.append(state)
             x = outs[0] if len(outs) == 1 else concat(outs, axis=-1)
             if layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
-        found = tuple(stack(parts) for parts in zip(*last, strict=True))
+        found = tuple(stack(parts) for parts in zip(*ends, strict=True))
         if not batched:
             return x[:, 0], tuple(s[:, 0] for s in found)
         return (swapaxes(x, 0, 1) if self.batch_first else x), found
@@ -210,8 +222,12 @@ class RNN(RNNBase):
         return STEPS[self.nonlinearity]
 
     def forward(
-        self, input: Operand, hx: Operand | None = None, *, lengths: Operand | Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        input: Operand | PackedSequence,
+        hx: Operand | None = None,
+        *,
+        lengths: Operand | Sequence[int] | None = None,
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         """Return (output, h_n)."""
         out, (h,) = self.run(input, [None if hx is None else as_tensor("RNN", hx)], lengths)
         return out, h
@@ -244,8 +260,12 @@ class GRU(RNNBase):
         return gru_step
 
     def forward(
-        self, input: Operand, hx: Operand | None = None, *, lengths: Operand | Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        input: Operand | PackedSequence,
+        hx: Operand | None = None,
+        *,
+        lengths: Operand | Sequence[int] | None = None,
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         """Return (output, h_n)."""
         out, (h,) = self.run(input, [None if hx is None else as_tensor("GRU", hx)], lengths)
         return out, h
@@ -259,6 +279,7 @@ class LSTM(RNNBase):
     states are [num_layers * directions, B, size], without B for an input without it, and zeros if not given.
 
     `lengths=` are the numbers of valid steps of each sequence: steps behind them leave the state as it is and give 0.
+    A `nn.utils.rnn.PackedSequence` has its lengths with it, and gives one.
     """
 
     gates = 4
@@ -269,11 +290,11 @@ class LSTM(RNNBase):
 
     def forward(
         self,
-        input: Operand,
+        input: Operand | PackedSequence,
         hx: tuple[Operand, Operand] | None = None,
         *,
         lengths: Operand | Sequence[int] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         """Return (output, (h_n, c_n))."""
         states = [None, None] if hx is None else [as_tensor("LSTM", s) for s in _pair("LSTM", hx)]
         out, (h, c) = self.run(input, states, lengths)

@@ -61,8 +61,8 @@ def _array_of(what: str, x: object) -> realize.Array:
     except (RuntimeError, TypeError, ValueError) as error:
         kind = f"{type(x).__module__}.{type(x).__name__}"
         raise DTypeError(
-            f"{what}: cannot take this {kind} as an operand ({error}). Give it as a NumPy array: on the CPU, apart from "
-            "gradients of its own, of a dtype NumPy knows."
+            f"{what}: cannot take this {kind} as an operand ({error}). Give it as a NumPy array: on the CPU, apart "
+            "from gradients of its own, of a dtype NumPy knows."
         ) from None
 
 

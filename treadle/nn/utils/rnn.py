@@ -1,15 +1,17 @@
-"""Sequences of different lengths in one tensor. Recurrent layers take their lengths as `lengths=`."""
+"""Sequences of different lengths in one tensor, padded or packed. Recurrent layers take either; see `nn/packed.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from treadle.core import ConfigError, ShapeError
+from treadle.nn.packed import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from treadle.tensor import Tensor
 from treadle.tensor.creation import asarray, full
 from treadle.tensor.known import known
 from treadle.tensor.manipulation import concat, stack, swapaxes
 from treadle.tensor.promotion import Operand, as_tensor
+from treadle.tensor.sorting import argsort
 
 SIDES = ("right", "left")
 
@@ -63,3 +65,32 @@ def unpad_sequence(
     if sizes.size and (int(sizes.min()) < 0 or int(sizes.max()) > rows.shape[1]):
         raise ShapeError(f"{what}: lengths are {sizes.tolist()}. Allowed: 0 to {rows.shape[1]}.")
     return [rows[i, :size] for i, size in enumerate(sizes.tolist())]
+
+
+def pack_sequence(sequences: Sequence[Operand], enforce_sorted: bool = True) -> PackedSequence:
+    """Return sequences [L, ...] of different lengths packed; see `pack_padded_sequence`."""
+    lengths = [as_tensor("pack_sequence", s).shape[0] for s in sequences]
+    return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """Return packed sequences one by one, in the order they had."""
+    padded, lengths = pad_packed_sequence(packed_sequences, batch_first=True)
+    return unpad_sequence(padded, lengths, batch_first=True)
+
+
+def invert_permutation(permutation: Operand | None) -> Tensor | None:
+    """Return the permutation that undoes another; None for None."""
+    return None if permutation is None else argsort(permutation)
+
+
+__all__ = [
+    "PackedSequence",
+    "invert_permutation",
+    "pack_padded_sequence",
+    "pack_sequence",
+    "pad_packed_sequence",
+    "pad_sequence",
+    "unpack_sequence",
+    "unpad_sequence",
+]
