@@ -7,8 +7,9 @@ curvature, not by the batch (McCandlish et al. 2018, arXiv:1812.06162; Shallue e
 
 import math
 import os
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ SMALL = os.environ.get("TREADLE_EXAMPLE") == "small"
 BATCHES = [32, 512] if SMALL else [128, 512, 2048, 8192]
 DEPTH, WIDTH = (2, 64) if SMALL else (5, 128)
 TARGET = 0.9 if SMALL else 0.85  # of the held-out pictures right
-EPOCHS, LEAST = (20, 60) if SMALL else (6, 100)  # time a run has: epochs, but at least so many steps
+EPOCHS, LEAST = (20, 60) if SMALL else (6, 150)  # time a run has: epochs, but at least so many steps
 WARMUP = 0.1  # of that time, in which the rate rises to its value
 PICTURE = None if SMALL else Path("large_batch.png")
 
@@ -80,28 +81,49 @@ def steps_to_target(name: str, batch: int, rate: float) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Fewest steps to the target, the rate that takes them, and the first above it that fails; None: no rate works."""
+
+    steps: int | None = None
+    best: float | None = None
+    broken: float | None = None
+
+    def __str__(self):
+        return "not reached" if self.steps is None else f"{self.steps} at {self.best:g} / {self.broken:g}"
+
+
+def search(name: str, batch: int, start: float) -> Outcome:
+    """Double the rate, from half of `start` on, until it works no more, or five have not worked."""
+    tried: dict[float, int] = {}
+    for power in count(-1):
+        rate = start * 2.0**power
+        steps = steps_to_target(name, batch, rate)
+        if steps is not None:
+            tried[rate] = steps
+        elif tried or power == 3:
+            break
+    if not tried:
+        return Outcome()
+    best = min(tried, key=tried.__getitem__)
+    return Outcome(tried[best], best, rate)
+
+
 console = Console()
-found: dict[str, list[tuple[int, float, float]]] = {}  # for each batch: fewest steps, at this rate, breaks at that rate
+found: dict[str, list[Outcome]] = {}
 with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
     task = progress.add_task("", total=len(OPTIMIZERS) * len(BATCHES))
     for name, (_, rate) in OPTIMIZERS.items():
-        found[name] = []
+        start, found[name] = rate, []
         for batch in BATCHES:
             progress.update(task, description=f"{name}, batches of {batch}")
-            tried: dict[float, int] = {}
-            while (steps := steps_to_target(name, batch, rate)) is not None:
-                tried[rate] = steps
-                rate *= 2  # noqa: PLW2901 - the search goes on from here
-            assert tried, f"{name} with batches of {batch} fails at the rate {rate:g} that smaller batches like"
-            best = min(tried, key=tried.__getitem__)
-            found[name].append((tried[best], best, rate))
-            rate = best  # noqa: PLW2901
+            found[name].append(search(name, batch, start))
+            start = found[name][-1].best or start  # larger batches like the rates of smaller ones, or higher
             progress.advance(task)
 
-table = Table("batch", *OPTIMIZERS, title=f"steps to {TARGET:.0%} right, at the best rate / the rate that breaks it")
+table = Table("batch", *OPTIMIZERS, title=f"steps to {TARGET:.0%} right, at the best rate / the first rate that fails")
 for number, batch in enumerate(BATCHES):
-    cells = [f"{steps} at {best:g} / {broken:g}" for steps, best, broken in (row[number] for row in found.values())]
-    table.add_row(str(batch), *cells)
+    table.add_row(str(batch), *(str(row[number]) for row in found.values()))
 console.print(table)
 
 if PICTURE is not None:
@@ -109,17 +131,17 @@ if PICTURE is not None:
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, rows in found.items():
-        steps, best, broken = zip(*rows, strict=True)
-        (line,) = left.loglog(BATCHES, steps, "o-", label=name)
-        right.loglog(BATCHES, best, "o-", color=line.get_color(), label=name)
-        right.loglog(BATCHES, broken, "x:", color=line.get_color())
-    first = max(rows[0][0] for rows in found.values())
-    left.loglog(
-        BATCHES, [first * BATCHES[0] / batch for batch in BATCHES], "k--", label="twice the batch, half the steps"
-    )
+    for name, row in found.items():
+        reached = [(batch, o.steps, o.best, o.broken) for batch, o in zip(BATCHES, row, strict=True) if o.steps]
+        batches, steps, best, broken = zip(*reached, strict=True)
+        (line,) = left.loglog(batches, steps, "o-", label=name)
+        right.loglog(batches, best, "o-", color=line.get_color())
+        right.loglog(batches, broken, "x:", color=line.get_color())
+    first = max(row[0].steps for row in found.values())
+    ideal = [first * BATCHES[0] / batch for batch in BATCHES]
+    left.loglog(BATCHES, ideal, "k--", label="twice the batch, half the steps")
     left.set(xlabel="batch", ylabel="steps", title=f"steps to {TARGET:.0%}")
-    right.set(xlabel="batch", ylabel="learning rate", title="best rate (o), breaking rate (x)")
+    right.set(xlabel="batch", ylabel="learning rate", title="best rate (o), first that fails (x)")
     left.legend()
     figure.savefig(PICTURE)
     console.print("picture:", PICTURE)

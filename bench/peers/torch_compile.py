@@ -13,9 +13,6 @@ MODULE = "torch"
 
 __all__ = ["MODULE", "NAME", "STEPS", "set_threads", "tiny", "unavailable", "version"]
 
-# Inference may take weights as constants: they are packed once for the convolutions.
-FROZEN = partial(torch.compile, options={"freezing": True})
-
 
 def unavailable() -> str | None:
     """Return why this peer cannot run here, or None."""
@@ -28,7 +25,5 @@ def tiny() -> Step:
     return torch_eager.tiny(torch.compile)
 
 
-STEPS = {
-    name: partial(make, wrap=FROZEN if name.startswith("I") else torch.compile)
-    for name, make in torch_eager.STEPS.items()
-}
+# Freezing the weights of I1 (`options={"freezing": True}`) makes no difference that can be measured.
+STEPS = {name: partial(make, wrap=torch.compile) for name, make in torch_eager.STEPS.items()}

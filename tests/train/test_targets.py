@@ -189,7 +189,7 @@ def outputs(*shape):
         (lambda: Ordinal(3).check(CLASSES), IndexRangeError, "Allowed: 0 to 2; number the classes from 0, or raise"),
         (lambda: Multiclass(3).check(np.array([-100])), IndexRangeError, "targets go from -100 to -100"),
         # outputs of another head
-        (lambda: Multiclass(4).loss(outputs(N, 1), CLASSES), ShapeError, r"floats \[\.\.\., 4\], as the layer that hea"),
+        (lambda: Multiclass(4).loss(outputs(N, 1), CLASSES), ShapeError, r"floats \[\.\.\., 4\], as the layer that"),
         (lambda: Ordinal(4).loss(outputs(N, 4), CLASSES), ShapeError, r"the output f32\[40,4\] does not fit"),
         (lambda: Binary().loss(outputs(N), BITS), ShapeError, r"floats \[\.\.\., 1\]"),
         (lambda: Binary().loss(outputs(N, 2), BITS), ShapeError, r"the output f32\[40,2\]"),

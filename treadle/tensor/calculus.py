@@ -66,7 +66,7 @@ def cumulative_trapezoid(y: Operand, x: Operand | None = None, *, dx: Operand | 
 def gradient(
     input: Operand,
     *,
-    spacing: float | Sequence[float] | Sequence[Operand] | Operand = 1,
+    spacing: Operand | Sequence[Operand] | None = None,
     axis: int | Sequence[int] | None = None,
     edge_order: int = 1,
 ) -> list[Tensor]:
@@ -74,7 +74,7 @@ def gradient(
 
     Args:
         input: values on a grid.
-        spacing: the distance of neighbours, for all axes or one for each; or the places along each axis, vectors.
+        spacing: the distance of neighbours (1 when None), for all axes or one for each; or the places along each axis.
         axis: the axes.
         edge_order: 1 or 2: how many neighbours count in the slope at an edge.
     """
@@ -84,7 +84,7 @@ def gradient(
     normalize_axes("gradient", axis, tensor.ndim)  # they are different
     wanted = range(tensor.ndim) if axis is None else whole_numbers("gradient", axis)
     axes = [normalize_axis("gradient", a, tensor.ndim) for a in wanted]
-    given: list[Any] = list(spacing) if is_sequence(spacing) else [spacing] * len(axes)
+    given: list[Any] = list(spacing) if is_sequence(spacing) else [1 if spacing is None else spacing] * len(axes)
     if len(given) != len(axes):
         raise ShapeError(f"gradient: {len(given)} spacings for {len(axes)} axes. Give one for each, or one number.")
     values = tensor if tensor.dtype.is_float else astype(tensor, "float32")

@@ -327,11 +327,11 @@ def _linear(positions: list[Node], sizes: list[int]) -> Node:
     """Return positions along the joined axis; where one of the parts is out of range, so is the result."""
     ops = Op.registry
     shape = broadcast_shapes("index", *[p.shape for p in positions])
-    total: Node = constant(0, int64)
+    total = cast(positions[0], int64)
     bad: Node | None = None
-    for node, size in zip(positions, sizes, strict=True):
+    for k, (node, size) in enumerate(zip(positions, sizes, strict=True)):
         wide = cast(node, int64)
-        total = wide if node is positions[0] else total * size + wide
+        total = total * size + wide if k else wide
         if realize.handle_of(node) is None:
             outside = ops["logical_or"]()(
                 ops["less"]()(wide, constant(0, int64)), ops["greater_equal"]()(wide, constant(size, int64))

@@ -213,7 +213,8 @@ def unravel_index(indices: Operand, shape: int | Sequence[int]) -> tuple[Tensor,
         raise ShapeError(f"unravel_index: positions are {place.dtype.name}. Allowed: integers.")
     if any(n < 0 for n in sizes):
         raise ShapeError(f"unravel_index: shape {list(sizes)} has a negative size. Sizes must be at least 0.")
-    count, found = math.prod(sizes), list[Tensor]()
+    count = math.prod(sizes)
+    found: list[Tensor] = []
     if place.size and count == 0:
         raise ShapeError(f"unravel_index: there are no elements of shape {list(sizes)}. Give sizes of at least 1.")
     for n in sizes:

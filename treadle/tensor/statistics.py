@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.core import DTypeError, ShapeError, int64
+from treadle.core import DTypeError, IndexRangeError, ShapeError, int64
 
 from . import elementwise as ew
 from . import reductions
@@ -74,7 +74,7 @@ def std_mean(x: Operand, axis: Axis = None, *, correction: float = 1, keepdims: 
 def cov(
     x: Operand, *, correction: float = 1, fweights: Operand | None = None, aweights: Operand | None = None
 ) -> Tensor:
-    """Return the covariances [N, N] of N variables (rows) of which each column holds one observation.
+    """Return the covariances [N, N] of N variables (rows) of which each column holds one observation; 0-d for N = 1.
 
     Args:
         x: [N, M], or [M] for the variance of one variable.
@@ -108,7 +108,7 @@ def cov(
     centred = ew.subtract(rows, mean)
     product = matmul(ew.multiply(centred, weights), matrix_transpose(centred))
     found = ew.divide(product, ew.maximum(ew.subtract(total, lost), 0.0))
-    return reshape(found, ()) if tensor.ndim < 2 else found
+    return reshape(found, ()) if found.size == 1 else found
 
 
 def _weights(name: str, weights: Operand | None, count: int) -> Tensor | None:
@@ -117,6 +117,9 @@ def _weights(name: str, weights: Operand | None, count: int) -> Tensor | None:
     given = as_tensor("cov", weights)
     if given.shape != (count,):
         raise ShapeError(f"cov: {name} {given.node.type!r} do not fit {count} observations. Give shape [{count}].")
+    handle = given.handle  # nothing is computed to find out
+    if handle is not None and handle.array.size and handle.array.min() < 0:
+        raise IndexRangeError(f"cov: {name} have {handle.array.min()} in them. Allowed: 0 or more.")
     return given
 
 
