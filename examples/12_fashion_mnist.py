@@ -1,6 +1,6 @@
 """Pictures of clothes told apart: a small convolutional net on Fashion-MNIST, or ResNet-18 with `--model resnet18`.
 
-ResNet-18 takes 150 times the arithmetic for a picture, so it gets one epoch of a part of them unless told otherwise.
+ResNet-18 takes 60 times the arithmetic for each picture, so it gets one epoch of a part of them unless told otherwise.
 Data come from Debian's package dataset-fashion-mnist or from the web; the small setting takes scikit-learn's digits.
 """
 

@@ -22,10 +22,10 @@ from treadle import data, nn, optim
 from treadle.nn import functional as F
 
 SMALL = os.environ.get("TREADLE_EXAMPLE") == "small"
-BATCHES = [32, 512] if SMALL else [128, 512, 2048, 8192]
-DEPTH, WIDTH = (2, 64) if SMALL else (5, 128)
+BATCHES = [32, 512] if SMALL else [64, 512, 4096]
+DEPTH, WIDTH = (2, 64) if SMALL else (3, 128)
 TARGET = 0.9 if SMALL else 0.85  # of the held-out pictures right
-EPOCHS, LEAST = (20, 60) if SMALL else (6, 150)  # time a run has: epochs, but at least so many steps
+EPOCHS, LEAST = (20, 60) if SMALL else (2, 100)  # time a run has: epochs, but at least so many steps
 WARMUP = 0.1  # of that time, in which the rate rises to its value
 PICTURE = None if SMALL else Path("large_batch.png")
 
@@ -145,3 +145,13 @@ if PICTURE is not None:
     left.legend()
     figure.savefig(PICTURE)
     console.print("picture:", PICTURE)
+
+more = BATCHES[-1] / BATCHES[0]
+for name, row in found.items():
+    assert all(outcome.steps for outcome in row), f"{name} does not reach the target with every batch: {row}"
+    assert 2 <= row[0].steps / row[-1].steps < more, f"{name}: steps must fall, by less than the batch grows: {row}"
+sgd = found["SGD"]
+assert sgd[-1].broken / sgd[0].broken <= more / 4, f"SGD's rates cannot grow in proportion to the batch: {sgd}"
+assert min(row[-1].steps for row in found.values()) < sgd[-1].steps, (
+    f"SGD is expected not to be the best with the largest batch: {found}"
+)

@@ -113,3 +113,12 @@ def test_the_bilinear_layer() -> None:
 def test_errors(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1, -2])
+def test_cosine_similarity_of_operands_that_broadcast(dim: int) -> None:
+    rng = np.random.default_rng(0)
+    for shapes in (((1, 2, 3), (2, 1, 3)), ((4, 3), (2, 4, 3)), ((2, 3, 4), ())):
+        a, b = (rng.standard_normal(s) for s in shapes)
+        want = torch.nn.functional.cosine_similarity(torch.tensor(a), torch.tensor(b), dim)
+        np.testing.assert_allclose(td.nn.functional.cosine_similarity(a, b, dim).numpy(), want.numpy(), rtol=1e-9)

@@ -158,3 +158,18 @@ def test_wrong_shapes_are_named() -> None:
         nn.GroupNorm(4, 6)
     with pytest.raises(td.ConfigError, match="num_features is 0"):
         nn.BatchNorm1d(0)
+
+
+def test_scales_without_shifts_and_batches_of_nothing() -> None:
+    for layer in (
+        nn.BatchNorm1d(4, bias=False),
+        nn.GroupNorm(2, 4, bias=False),
+        nn.InstanceNorm1d(4, affine=True, bias=False),
+    ):
+        assert layer.bias is None
+        assert next(iter(layer.state_dict())) == "weight"
+        assert layer(td.ones((2, 4, 3))).shape == (2, 4, 3)
+    norm = nn.BatchNorm1d(4)
+    norm(td.zeros((0, 4, 3)))
+    assert norm.running_mean.tolist() == [0] * 4
+    assert norm.running_var.tolist() == [1] * 4

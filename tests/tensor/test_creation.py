@@ -231,3 +231,26 @@ def test_linspace_is_made_in_double_precision() -> None:
         td.linspace(0, 1, -1)
     with pytest.raises(td.ShapeError, match=r"float: .* has 2 elements"):
         td.linspace(td.asarray([0.0, 1.0]), 1, 3)  # pyright: ignore[reportArgumentType]
+
+
+def test_integers_that_fit_no_dtype_together() -> None:
+    with pytest.raises(td.DTypeError, match="fit no integer dtype together"):
+        td.asarray([2**63, -1])
+    assert td.asarray([2**63, -1], dtype="float64").dtype is td.float64
+    assert td.asarray([2**63, -1.0]).dtype is td.float32
+
+
+@pytest.mark.parametrize("shape", [(10**30,), (10**10, 10**10), 2**61])
+def test_more_elements_than_any_memory_holds(shape) -> None:
+    for make in (td.zeros, td.ones, lambda s: td.full(s, 2), lambda s: td.broadcast_to(1.0, s)):
+        with pytest.raises(td.ShapeError, match="more elements than any memory can hold"):
+            make(shape)
+    with pytest.raises(td.ShapeError, match="more elements than any memory can hold"):
+        td.arange(10**30)
+
+
+def test_logspace() -> None:
+    np.testing.assert_allclose(td.logspace(0, 3, 4).numpy(), [1, 10, 100, 1000], rtol=1e-6)
+    np.testing.assert_allclose(td.logspace(-1, 1, 3, 2, dtype=td.float64).numpy(), [0.5, 1, 2])
+    with pytest.raises(td.ShapeError, match="-1 numbers"):
+        td.logspace(0, 1, -1)

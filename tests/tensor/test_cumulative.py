@@ -188,3 +188,8 @@ def test_compiled_and_eager_give_the_same_for_any_number_of_threads() -> None:
 def test_a_running_sum_is_one_kernel() -> None:
     plan = td.compile(lambda x: td.cumsum(x, 1)).plan(td.zeros((8, 100)))
     assert [s.kernel.kind for s in plan.steps] == ["cumulative"]
+
+
+def test_no_differences_at_all_leave_everything_as_it_is() -> None:
+    x = td.asarray([1, 4, 9])
+    assert td.diff(x, n=0, prepend=x, append=x).tolist() == [1, 4, 9]

@@ -430,3 +430,18 @@ def test_threads_share_the_work_around_a_task_in_python() -> None:
 def test_errors(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+def test_systems_of_tensors() -> None:
+    import torch
+
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 6)), np.random.default_rng(1).standard_normal((2, 3))
+    np.testing.assert_allclose(
+        td.linalg.tensorsolve(a, b).numpy(), torch.linalg.tensorsolve(torch.tensor(a), torch.tensor(b)).numpy()
+    )
+    inverse = torch.linalg.tensorinv(torch.tensor(a.reshape(6, 2, 3)), ind=1)
+    np.testing.assert_allclose(td.linalg.tensorinv(a.reshape(6, 2, 3), ind=1).numpy(), inverse.numpy())
+    with pytest.raises(td.ShapeError, match=r"tensorinv: .* is a map of 18 numbers to 2"):
+        td.linalg.tensorinv(a, ind=1)
+    with pytest.raises(td.ShapeError, match="are no square system"):
+        td.linalg.tensorsolve(a, b[:1])

@@ -312,3 +312,21 @@ def test_masked_fill_keeps_the_dtype() -> None:
 def test_lists_of_unequal_length_are_no_index() -> None:
     with pytest.raises(td.IndexRangeError, match="differ in length"):
         td.asarray(X)[[[0, 1], [1]]]
+
+
+def test_one_index_tensor_for_two_axes() -> None:
+    x, i = np.arange(9.0).reshape(3, 3), td.asarray([0, 2, 1])
+    places = i.numpy()
+    np.testing.assert_array_equal(td.asarray(x)[i, i].numpy(), x[places, places])
+    x[places, places] = 0
+    np.testing.assert_array_equal(td.asarray(x).at[i, i].set(0.0).numpy(), x)
+
+
+def test_a_truth_value_alone_is_an_axis_of_one_or_none() -> None:
+    x = np.arange(6).reshape(2, 3)
+    for key in (True, False, (0, True), (True, slice(None), 1)):
+        np.testing.assert_array_equal(td.asarray(x)[key].numpy(), x[key])
+
+
+def test_take_of_a_number_sees_a_vector_of_one() -> None:
+    np.testing.assert_array_equal(td.take(td.asarray(7), td.asarray([0, -1])).numpy(), [7, 7])

@@ -130,3 +130,20 @@ def test_cond(p: Any) -> None:
 def test_errors(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+def test_norms_of_empty_matrices() -> None:
+    for ord in ("fro", "nuc", 2, 1, np.inf):
+        assert td.linalg.matrix_norm(td.zeros((2, 0, 3)), ord=ord).tolist() == [0, 0]
+    with pytest.raises(td.ShapeError, match="an empty matrix has no singular values"):
+        td.linalg.matrix_norm(td.zeros((0, 3)), ord=-2)
+
+
+@pytest.mark.parametrize("p", [1, 2, 0.5])
+def test_renorm_and_dist(p: float) -> None:
+    import torch
+
+    x = np.random.default_rng(0).standard_normal((4, 3, 2))
+    got, want = td.renorm(td.asarray(x), p, 1, 2.5), torch.renorm(torch.tensor(x), p, 1, 2.5)
+    np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-9)
+    np.testing.assert_allclose(td.dist(x, x[0], p).item(), torch.dist(torch.tensor(x), torch.tensor(x[0]), p).item())

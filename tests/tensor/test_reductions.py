@@ -140,3 +140,12 @@ def test_extremes_of_bools() -> None:
         result = getattr(td, name)(td.asarray(x), axis=1)
         assert result.dtype is td.bool
         np.testing.assert_array_equal(result, getattr(np, name)(x, axis=1))
+
+
+def test_folds_in_a_dtype() -> None:
+    x = td.asarray([[2, 0], [3, 4]])
+    np.testing.assert_array_equal(td.sum(x, axis=1, dtype=td.bool).numpy(), [True, True])
+    np.testing.assert_array_equal(td.prod(x, axis=1, dtype=td.bool).numpy(), [False, True])
+    assert td.mean(x, dtype=td.float64).dtype is td.float64
+    with pytest.raises(td.DTypeError, match="mean: does not take int64"):
+        td.mean(x, dtype=td.int64)

@@ -75,6 +75,7 @@ def test_indices(accumulate: bool) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce")  # PyTorch calls its own a beta
 @pytest.mark.parametrize("include_self", [False, True])
 @pytest.mark.parametrize("reduce", ["prod", "mean", "amax", "amin"])
 def test_index_reduce(reduce: str, include_self: bool) -> None:

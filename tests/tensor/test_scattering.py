@@ -247,7 +247,6 @@ def test_errors() -> None:
         (lambda: td.scatter(x.int(), 1, i, 1.5), "scatter: cannot put float32 into int32"),
         (lambda: td.scatter(x, 1, i, 1.0, reduce="max"), "no reduction 'max'"),
         (lambda: td.scatter_reduce(x, 1, i, x, "median"), "no reduction 'median'"),
-        (lambda: td.scatter_add(x.bool(), 1, i, x.bool()), "scatter_add: does not take bool"),
         (lambda: td.index_select(x, 0, i), "index_select: index .* must be a vector"),
         (lambda: td.index_add(x, 0, i[0], x), "index_add: the source .* must have shape"),
         (lambda: td.index_fill(x, 0, i[0], x), "index_fill: the value is"),
@@ -256,3 +255,29 @@ def test_errors() -> None:
     ]:
         with pytest.raises(td.TreadleError, match=message):
             call()
+
+
+@pytest.mark.parametrize("reduce", ["sum", "prod", "amax", "amin"])
+def test_truth_values_are_combined(reduce: str) -> None:
+    import torch
+
+    x, src = np.array([True, False, True]), np.array([False, True, True, False])
+    index = np.array([0, 1, 1, 2])
+    for include_self in (False, True):
+        got = td.scatter_reduce(x, 0, index, src, reduce, include_self=include_self)
+        want = torch.scatter_reduce(
+            torch.tensor(x), 0, torch.tensor(index), torch.tensor(src), reduce, include_self=include_self
+        )
+        assert got.dtype is td.bool
+        np.testing.assert_array_equal(got.numpy(), want.numpy())
+
+
+def test_an_empty_index_has_a_gradient_of_zero() -> None:
+    x = td.asarray([1.0, 2.0]).requires_grad_()
+    td.gather(x, 0, td.asarray([], dtype="int64")).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [0, 0])
+
+
+def test_a_mask_larger_than_what_is_filled() -> None:
+    got = td.masked_scatter(td.asarray([0.0, 0.0]), td.asarray([[True, False], [True, True]]), td.asarray([1.0, 2, 3]))
+    np.testing.assert_array_equal(got.numpy(), [[1, 0], [2, 3]])

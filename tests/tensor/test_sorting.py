@@ -290,3 +290,19 @@ def test_errors() -> None:
     ]:
         with pytest.raises(td.TreadleError, match=message):
             call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8"])
+@pytest.mark.parametrize(("size", "count"), [(1024, 1), (1025, 1), (8192, 8), (10_000, 3), (9215, 8)])
+def test_the_largest_of_long_rows_are_found_by_blocks(size: int, count: int, dtype: str) -> None:
+    x = np.random.default_rng(size).integers(0, 200, (2, size)).astype(dtype)
+    if x.dtype.kind == "f":
+        x[0, [5, size - 1]] = np.nan, np.inf
+        x[1] = -np.inf
+    got = td.topk(td.asarray(x), count)
+    keys = np.where(np.isnan(x), np.inf, x).astype(np.float64) + np.where(np.isnan(x), 0, 0)
+    keys = np.where(np.isnan(x), 1e300, np.clip(keys, -1e299, 1e299))
+    order = np.argsort(-keys, axis=-1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(got.indices.numpy(), order)
+    np.testing.assert_array_equal(got.values.numpy(), np.take_along_axis(x, order, -1))
+    assert td.msort(td.asarray([[3, 1], [2, 5]])).tolist() == [[2, 1], [3, 5]]

@@ -327,3 +327,44 @@ def test_cells_go_through_the_trace() -> None:
     assert cell.grad is None
     assert cell.tolist() == [1.0, 1.0]
     assert "traced" in repr(recorder.grad)
+
+
+def test_arrays_of_other_libraries_are_operands() -> None:
+    import torch
+
+    x = td.asarray([1.0, 2.0])
+    for result in (x + torch.ones(2), x * torch.tensor([2.0, 2.0]), x < torch.tensor([0.0, 9.0])):
+        assert isinstance(result, td.Tensor)
+    np.testing.assert_array_equal((x + torch.ones(2)).numpy(), [2, 3])
+    with pytest.raises(td.DTypeError, match=r"add: cannot take this torch.Tensor as an operand"):
+        x + torch.ones(2, requires_grad=True)
+
+
+def test_memory_handed_out_is_a_copy() -> None:
+    import torch
+
+    x = td.asarray(np.arange(4.0))
+    torch.from_dlpack(x)[0] = 99
+    np.from_dlpack(x)[1] = 99
+    np.testing.assert_array_equal(x.numpy(), [0, 1, 2, 3])
+    assert not np.from_dlpack(x, copy=False).flags.writeable
+
+
+def test_python_functions_of_numbers() -> None:
+    x = td.asarray([7.25, -7.25])
+    for got, want in zip(divmod(x, 2), np.divmod(x.numpy(), 2), strict=True):
+        np.testing.assert_array_equal(got.numpy(), want)
+    np.testing.assert_array_equal(divmod(9, td.asarray([4, 5]))[1].numpy(), [1, 4])
+    np.testing.assert_array_equal(round(x).numpy(), [7, -7])
+    np.testing.assert_allclose(round(x, 1).numpy(), [7.2, -7.2], rtol=1e-6)
+    np.testing.assert_array_equal(td.round(td.asarray([1250.0]), decimals=-2).numpy(), [1200])
+    assert td.asarray(3.0).transpose(0, 0).shape == ()
+
+
+def test_to_takes_what_pytorch_takes() -> None:
+    x = td.asarray([1.0])
+    assert x.to("cpu", td.float64, True, copy=True).dtype is td.float64
+    assert x.to(td.int32, True, True).dtype is td.int32
+    assert x.to(device="cpu", dtype="float16").dtype is td.float16
+    with pytest.raises(ValueError, match="no device 'cuda'"):
+        x.to("cuda", td.float64)

@@ -58,7 +58,8 @@ class LogNdtr(DoubleFunction):
         return _log_below(*args)
 
     def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:
-        return [ct * (Exp()(-(x * x * 0.5) - out) / ROOT_2_PI)]
+        # The density over the probability, both divided by exp(-x**2 / 2).
+        return [ct * math.sqrt(2 / math.pi) / Erfcx()(x * -math.sqrt(0.5))]
 
 
 class Ndtri(DoubleFunction):

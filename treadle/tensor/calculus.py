@@ -24,12 +24,12 @@ def _strips(what: str, y: Operand, x: Operand | None, dx: Operand | None, axis: 
     """Return the areas between neighbours, the axis last, and that axis."""
     if x is not None and dx is not None:
         raise ShapeError(f"{what}: x and dx are both given. Give the places, or the distance between them.")
-    values = as_tensor(what, y)
+    values = _floats(what, y)
     at = normalize_axis(what, axis, values.ndim)
     values = moveaxis(values, at, -1)
     width: Operand = 1 if dx is None else dx
     if x is not None:
-        places = as_tensor(what, x)
+        places = _floats(what, x)
         if places.ndim == 0 or (places.ndim == 1 and places.shape[0] != values.shape[-1]):
             raise ShapeError(
                 f"{what}: places {places.node.type!r} do not fit {values.shape[-1]} values. Give one for each."
@@ -38,6 +38,12 @@ def _strips(what: str, y: Operand, x: Operand | None, dx: Operand | None, axis: 
         width = ew.subtract(_from(places, 1), _to(places, -1))
     means = ew.divide(ew.add(_from(values, 1), _to(values, -1)), 2)
     return ew.multiply(means, width), at - values.ndim
+
+
+def _floats(what: str, x: Operand) -> Tensor:
+    """Return an operand as floats: sums and differences of integers might not fit their dtype."""
+    tensor = as_tensor(what, x)
+    return tensor if tensor.dtype.is_float else astype(tensor, "float32")
 
 
 def _from(x: Tensor, start: int) -> Tensor:
@@ -87,7 +93,7 @@ def gradient(
     given: list[Any] = list(spacing) if is_sequence(spacing) else [1 if spacing is None else spacing] * len(axes)
     if len(given) != len(axes):
         raise ShapeError(f"gradient: {len(given)} spacings for {len(axes)} axes. Give one for each, or one number.")
-    values = tensor if tensor.dtype.is_float else astype(tensor, "float32")
+    values = _floats("gradient", tensor)
     return [_slope(values, a, step, edge_order) for a, step in zip(axes, given, strict=True)]
 
 

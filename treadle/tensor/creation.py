@@ -288,6 +288,7 @@ def arange(
     whole = all(isinstance(v, int | np.integer) for v in (first, last, step))
     wanted = (int64 if whole else float32) if dtype is None else as_dtype(dtype)
     size = max(math.ceil((last - first) / step), 0)
+    check_size("arange", (size,))
     if whole:
         size = len(range(int(first), int(last), int(step)))
     if wanted is bool_:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from treadle.core import ShapeError, normalize_axis, several, whole_number, whole_numbers
+from treadle.core import ShapeError, int64, normalize_axis, several, whole_number, whole_numbers
 
 from . import elementwise as ew
 from . import indexing
 from . import manipulation as shapes
 from .arranging import diag
 from .creation import meshgrid, zeros
+from .data_types import astype
 from .keywords import either_word
 from .promotion import Operand, as_tensor, result_type
 
@@ -207,13 +208,13 @@ def ravel(x: Operand) -> Tensor:
 
 
 def unravel_index(indices: Operand, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
-    """Return where on each axis of a shape its elements number `indices` are; negative numbers count back."""
+    """Return where (int64) on each axis of a shape its elements number `indices` are; negative numbers count back."""
     place, sizes = as_tensor("unravel_index", indices), whole_numbers("unravel_index", shape)
     if not place.dtype.is_integer:
         raise ShapeError(f"unravel_index: positions are {place.dtype.name}. Allowed: integers.")
     if any(n < 0 for n in sizes):
         raise ShapeError(f"unravel_index: shape {list(sizes)} has a negative size. Sizes must be at least 0.")
-    count = math.prod(sizes)
+    place, count = astype(place, int64), math.prod(sizes)
     found: list[Tensor] = []
     if place.size and count == 0:
         raise ShapeError(f"unravel_index: there are no elements of shape {list(sizes)}. Give sizes of at least 1.")

@@ -190,8 +190,8 @@ def entr(x: Operand, /) -> Tensor:
     (tensor,) = _floats("entr", as_tensor("entr", x))
     positive = ew.greater(tensor, 0)
     usual = ew.multiply(ew.negative(tensor), ew.log(ew.where(positive, tensor, 1.0)))
-    other = ew.where(ew.isnan(tensor), tensor, ew.where(ew.equal(tensor, 0), 0.0, -math.inf))
-    return ew.where(positive, usual, other)
+    below = ew.where(ew.less(tensor, 0), -math.inf, tensor)  # 0 and NaN are what they are
+    return ew.where(positive, usual, below)
 
 
 def sinc(x: Operand, /) -> Tensor:

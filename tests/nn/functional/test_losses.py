@@ -436,3 +436,13 @@ WRONG = [
 def test_wrong_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_binary_cross_entropy_takes_probabilities():
+    for p in (1.5, -0.1, float("nan")):
+        with pytest.raises(td.DataError, match="Allowed: probabilities"):
+            F.binary_cross_entropy(td.asarray([0.5, p]), td.asarray([1.0, 0.0]))
+
+
+def test_multi_margin_loss_of_one_score():
+    assert F.multi_margin_loss(td.asarray(0.3), td.asarray(0)).item() == 0
