@@ -183,8 +183,8 @@ assert mixed[1] < 0.2, mixed
 
 
 # --- 3. Between the two: grades
-# The grades are uneven on purpose: where they cut a number into steps of about the same size (at the quantiles 0.1, 0.3,
-# 0.6 and 0.85, say), a Gaussian about it does as well as the ordinal head.
+# The grades are uneven on purpose: where they cut a number into steps of about the same size (at the quantiles 0.1,
+# 0.3, 0.6 and 0.85, say), a Gaussian about it does as well as the ordinal head.
 
 
 def grades() -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableSequence
 
 from treadle.ir import Graph, Node, Source
+from treadle.ops.bounds import always_holds
 from treadle.ops.indexing import Check
 
 from .plan import Plan
@@ -35,10 +36,10 @@ class Checks:
 
 
 def checks_of(graph: Graph, wanted: Callable[[Node], bool] = lambda _: True) -> Checks | None:
-    """Return the checks of all ops of a graph that `wanted` holds for, or None if there are none."""
+    """Return the checks of all ops of a graph that `wanted` holds for, or None if none can fail."""
     found: list[tuple[Check, Source | None]] = []
     for node in graph.nodes():
         checks: Callable[..., list[Check]] | None = getattr(node.op, "checks", None)
         if checks is not None and wanted(node):
-            found += [(check, node.source) for check in checks(*node.args)]
+            found += [(check, node.source) for check in checks(*node.args) if not always_holds(check)]
     return Checks(graph, found) if found else None

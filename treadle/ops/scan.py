@@ -12,6 +12,7 @@ from treadle.core import ShapeError, Type
 from treadle.ir import Const, Graph, Input, Node, Op, bare_node, results, substitute, topological
 
 from .base import Array, TensorOp
+from .bounds import always_holds, carried_bounds
 from .fused import run_graph
 from .indexing import Check, Checked
 
@@ -80,7 +81,14 @@ class Scan(TensorOp):
 
     def checks(self, *args: Node) -> list[Check]:
         """Return the index checks of all turns: a loop of their own that stacks them."""
-        inner = [c for n in self.body.nodes() if isinstance(n.op, Checked) for c in n.op.checks(*n.args)]
+        known = carried_bounds(self.body.inputs, self.body.outputs, args, self.num_carry)
+        inner = [
+            check
+            for node in self.body.nodes()
+            if isinstance(node.op, Checked)
+            for check in node.op.checks(*node.args)
+            if not always_holds(check, known)
+        ]
         if not inner or not self.length:
             return []
         extra = [node for c in inner for node in (c.ok, c.low, c.high)]
