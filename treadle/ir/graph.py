@@ -41,16 +41,19 @@ def topological(outputs: Iterable[Node], *, stop: Callable[[Node], bool] | None 
     """Return the nodes reached from `outputs`, arguments first; below a node where `stop` holds nothing is visited."""
     order: list[Node] = []
     seen: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(tuple(outputs))]
+    stack: list[Node | None] = [*reversed(tuple(outputs))]
     while stack:
-        node, ready = stack.pop()
-        if ready:
+        node = stack.pop()
+        if node is None:  # below it stands a node whose arguments are all in order
+            node = stack.pop()
+            assert node is not None
             order.append(node)
         elif node not in seen:
             seen.add(node)
-            stack.append((node, True))
+            stack.append(node)
+            stack.append(None)
             if stop is None or not stop(node):
-                stack.extend((arg, False) for arg in reversed(node.args) if arg not in seen)
+                stack.extend([arg for arg in reversed(node.args) if arg not in seen])
     return order
 
 

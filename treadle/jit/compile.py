@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import math
 import time
@@ -281,11 +282,12 @@ class Compiled(Generic[P, R]):
             count = len(tracer.inputs)
             return unflatten(structure, new)
 
-        start = time.perf_counter()
-        outside = surroundings(self.function)
-        traced = trace(self.function, stand_ins)
-        seconds = time.perf_counter() - start
-        entry = Entry(traced, count, outside)
+        with _without_collection():
+            start = time.perf_counter()
+            outside = surroundings(self.function)
+            traced = trace(self.function, stand_ins)
+            seconds = time.perf_counter() - start
+            entry = Entry(traced, count, outside)
         entry.plan.timings.seconds = {"trace": seconds, **entry.plan.timings.seconds}
         entry.plan.origin = Origin(self._name, _file(self.function), self.reasons, entry.holds_now)
         for record in _records:
@@ -396,6 +398,18 @@ def _is_nested(key: tuple[Any, ...]) -> bool:
 
 def _shown(part: Any) -> str:
     return repr(part[1]) if part.__class__ is tuple and len(part) == 2 else repr(part)
+
+
+@contextmanager
+def _without_collection() -> Generator[None]:
+    """Keep Python's collector of cycles from walking again and again over all nodes and statements being made."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _handle(tensor: Tensor) -> Handle:
