@@ -371,3 +371,27 @@ def test_a_gradient_that_is_replaced_is_not_looked_at() -> None:
     assert assign.num_compiles == 1
     assert p.grad.numpy().tolist() == [3.0] * 3
     assert p.numpy().tolist() == [-5.0] * 3
+
+
+def test_only_what_nobody_else_holds_is_written_in_place() -> None:
+    given = np.ones((2, 2), np.float32)
+    zeros, copied = td.zeros((3,)), nn.Linear(2, 2, bias=False)
+    copied.load_state_dict({"weight": given})
+    number, scalar, lent = nn.Buffer(0.5), nn.Buffer(np.float32(0.5)), nn.Buffer(zeros)
+
+    @td.compile
+    def step() -> None:
+        copied.weight += 1.0
+        for cell in (number, scalar, lent):
+            cell.value = cell + 1.0
+
+    step()
+    held = copied.weight.value  # read, and so lent, between two steps
+    step()
+    assert (given == 1).all()
+    assert (held.numpy() == 2).all()
+    assert (copied.weight.numpy() == 3).all()
+    assert (zeros.numpy() == 0).all()
+    assert (lent.numpy() == 2).all()
+    assert float(number) == float(scalar) == 2.5
+    assert float(td.asarray(0.5)) == 0.5
