@@ -47,6 +47,7 @@ from treadle.jit import Explained as _Explained
 from treadle.jit import Hooks as _JitHooks
 from treadle.jit import execute as _execute
 from treadle.ops.scan import Hooks as _ScanHooks
+from treadle.runtime import allocate as _allocate
 from treadle.tensor import Cell, Tensor, fft, random, special
 from treadle.tensor import inspection as _inspection
 from treadle.tensor import linalg_extension as linalg
@@ -335,6 +336,7 @@ def _explain(plan: Plan) -> _Explained:
 tensor.Hooks.backward = _backward
 _JitHooks.explain = _explain
 tensor.set_executor(_execute)
+tensor.set_memory(_allocate)
 _ScanHooks.gradient = _scan_vjp
 _Namespace.module = sys.modules[__name__]
 

@@ -16,12 +16,12 @@ MIB = 1 << 20
 
 
 @pytest.mark.parametrize(
-    "nbytes", [0, 1, 63, 64, 65, 1000, 4097, 70_000, 262_144, 262_145, 1 * MIB, 2 * MIB, 5 * MIB + 1]
+    "nbytes", [0, 1, 63, 64, 65, 1000, 4097, 70_000, 262_144, 262_145, 1 * MIB, 5 * MIB + 1, 16 * MIB, 17 * MIB]
 )
 def test_blocks_are_aligned_and_hold_what_was_asked(nbytes: int) -> None:
     block = allocate(nbytes)
     assert block.nbytes == nbytes
-    assert block.address % (storage.HUGE_PAGE_NBYTES if nbytes >= 2 * MIB else 64) == 0
+    assert block.address % (storage.HUGE_PAGE_NBYTES if nbytes > 16 * MIB else 64) == 0
     view = block.numpy()
     view[:] = 7
     assert view.shape == (nbytes,)
@@ -33,7 +33,7 @@ def test_classes_waste_little_and_grow_with_the_request() -> None:
     classes = [size_class(nbytes) for nbytes in sizes]
     assert classes == sorted(classes)
     for nbytes, size in zip(sizes, classes, strict=True):
-        assert nbytes <= size <= max(64, nbytes * 1.25 + 64, nbytes + 2 * MIB if nbytes > 2 * MIB else 0)
+        assert nbytes <= size <= max(64, nbytes * 1.25 + 64, nbytes + 2 * MIB if nbytes > 16 * MIB else 0)
         assert size % 64 == 0
         assert size_class(size) == size
 
@@ -128,7 +128,25 @@ def test_the_cache_is_bounded_and_can_be_trimmed() -> None:
     assert own.use.peak == 32 * MIB
     own.trim()
     assert own.use.cached == 0
-    assert own.use.mapped == 0
+
+
+def test_the_pages_of_blocks_cut_from_a_region_are_given_back() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    own = Allocator()
+    kept = own.allocate(1 * MIB)
+    kept.numpy()[:] = 5
+    blocks = [own.allocate(15 * MIB) for _ in range(10)]
+    for block in blocks:
+        block.numpy()[:] = 1
+    addresses = {block.address for block in blocks}
+    full = resident()
+    del block, blocks
+    own.trim()
+    assert full - resident() > 140 * MIB
+    assert (kept.numpy() == 5).all()
+    assert own.allocate(15 * MIB).address in addresses
 
 
 def test_small_blocks_are_counted() -> None:
@@ -136,7 +154,7 @@ def test_small_blocks_are_counted() -> None:
     blocks = [own.allocate(100) for _ in range(10)]
     assert own.use.in_use == 1280
     del blocks[3:]
-    assert own.use == storage.MemoryUse(in_use=384, peak=1280, cached=896, mapped=2 * MIB)
+    assert own.use == storage.MemoryUse(in_use=384, peak=1280, cached=896)
 
 
 def test_more_than_the_machine_has_is_refused_with_the_figures() -> None:

@@ -1,8 +1,8 @@
 """Blocks of memory for tensors, arenas and scratch; freed blocks are kept by size, so a repeated step maps no new page.
 
-Blocks up to 256 KiB are cut from shared slabs. Larger ones are mapped one by one (2 MiB aligned, on huge pages where
-there are any), kept in a bounded cache when freed, and given back to the system beyond it. A request that the machine
-cannot hold raises MemoryLimitError before the system would kill the process.
+Blocks below 16 MiB are cut from shared regions, larger ones are mapped one by one; both lie on huge pages where there
+are any. Freed blocks above 256 KiB are kept in a bounded cache, and their pages are given back to the system beyond it.
+A request that the machine cannot hold raises MemoryLimitError before the system would kill the process.
 """
 
 import ctypes
@@ -23,9 +23,8 @@ ALIGNMENT = 64
 HUGE_PAGE_NBYTES = 2 << 20
 _PAGE_NBYTES = mmap.PAGESIZE
 _SMALL_LIMIT = 256 << 10
-_SLAB_NBYTES = HUGE_PAGE_NBYTES
-# Below this, asking the system how much is left costs more than the pages themselves, and cannot hurt.
-_CHECKED_NBYTES = 16 << 20
+_CUT_LIMIT = 16 << 20
+_REGION_NBYTES = 64 << 20
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/proc/self/cgroup")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -46,12 +45,12 @@ def size_class(nbytes: int) -> int:
     """Bytes of the block that serves a request: about a quarter above it at most, in multiples of 64 or of a page.
 
     >>> size_class(1), size_class(65), size_class(1100), size_class(5 << 20)
-    (64, 128, 1280, 6291456)
+    (64, 128, 1280, 5242880)
     """
     steps = 4 if nbytes <= _SMALL_LIMIT else 8
     grain = max(ALIGNMENT, (1 << max(nbytes - 1, 0).bit_length()) // (2 * steps))
     if nbytes > _SMALL_LIMIT:
-        grain = max(grain, HUGE_PAGE_NBYTES if nbytes >= HUGE_PAGE_NBYTES else _PAGE_NBYTES)
+        grain = max(grain, HUGE_PAGE_NBYTES if nbytes > _CUT_LIMIT else _PAGE_NBYTES)
     return max(-(-nbytes // grain) * grain, ALIGNMENT)
 
 
@@ -128,8 +127,8 @@ class _Class:
         self.free.append(address)
 
 
-class _LargeClass(_Class):
-    """Blocks that are mapped one by one, and so can be given back to the system."""
+class _PagedClass(_Class):
+    """Blocks of whole pages, which can be given back to the system."""
 
     __slots__ = ()
 
@@ -141,16 +140,15 @@ class _LargeClass(_Class):
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of an allocator: in live blocks (now and at most), kept for reuse, mapped from the system."""
+    """Bytes of an allocator: in live blocks (now and at most), and kept for reuse."""
 
     in_use: int
     peak: int
     cached: int
-    mapped: int
 
 
 class Allocator:
-    """A source of storages. `max_cached` bounds the large blocks kept for reuse; None: an eighth of the memory."""
+    """A source of storages. `max_cached` bounds the blocks of pages kept for reuse; None: an eighth of the memory."""
 
     def __init__(self, max_cached: int | None = None) -> None:
         self._max_cached = max_cached
@@ -160,13 +158,14 @@ class Allocator:
         self._lock = threading.Lock()
         self._classes: dict[int, _Class] = {}  # by exact request; many requests share a class
         self._by_size: dict[int, _Class] = {}
-        self._slabs: list[mmap.mmap] = []
+        self._regions: list[mmap.mmap] = []  # blocks are cut from the last
         self._cut = self._cut_end = 0
-        self._carved = 0
-        self._pages: dict[int, mmap.mmap] = {}
-        self._cached: dict[int, list[int]] = {}  # large blocks ready for reuse, by size
+        self._carved = 0  # bytes of small blocks, which stay
+        self._pages: dict[int, mmap.mmap] = {}  # where each block of whole pages lies
+        self._cached: dict[int, list[int]] = {}  # those ready for reuse, by size
+        self._empty: dict[int, list[int]] = {}  # those cut from a region whose pages were given back
         self._cached_nbytes = 0
-        self._large_in_use = 0
+        self._paged_in_use = 0
         self._peak = 0
         self.returned: deque[tuple[int, int]] = deque()
 
@@ -178,7 +177,7 @@ class Allocator:
         try:
             address = home.free.pop()
         except IndexError:
-            address = self._carve(home) if home.nbytes <= _SMALL_LIMIT else self._map(home.nbytes)
+            address = self._carve(home.nbytes) if home.nbytes <= _SMALL_LIMIT else self._paged(home.nbytes)
         return Storage(address, nbytes, home)
 
     def _class_of(self, nbytes: int) -> _Class:
@@ -188,49 +187,61 @@ class Allocator:
         with self._lock:
             home = self._by_size.get(size)
             if home is None:
-                home = self._by_size[size] = (_Class if size <= _SMALL_LIMIT else _LargeClass)(self, size)
+                home = self._by_size[size] = (_Class if size <= _SMALL_LIMIT else _PagedClass)(self, size)
             if len(self._classes) < 1 << 16:
                 self._classes[nbytes] = home
         return home
 
-    def _carve(self, home: _Class) -> int:
+    def _carve(self, nbytes: int) -> int:
         with self._lock:
-            if self._cut + home.nbytes > self._cut_end:
-                pages, self._cut = map_pages(_SLAB_NBYTES, align=HUGE_PAGE_NBYTES)
-                self._slabs.append(pages)
-                self._cut_end = self._cut + _SLAB_NBYTES
-            address = self._cut
-            self._cut += home.nbytes
-            self._carved += home.nbytes
+            self._carved += nbytes
             self._note_peak()
-        return address
+            return self._cut_off(nbytes, ALIGNMENT)
 
-    def _map(self, nbytes: int) -> int:
+    def _paged(self, nbytes: int) -> int:
         with self._lock:
             self._collect()
             ready = self._cached.get(nbytes)
             if ready:
                 address = ready.pop()
                 self._cached_nbytes -= nbytes
+            elif nbytes > _CUT_LIMIT:
+                address = self._map(nbytes)
+            elif self._empty.get(nbytes):
+                address = self._empty[nbytes].pop()
             else:
-                address = self._map_fresh(nbytes)
-            self._large_in_use += nbytes
+                address = self._cut_off(nbytes, _PAGE_NBYTES)
+                self._pages[address] = self._regions[-1]
+            self._paged_in_use += nbytes
             self._note_peak()
         self.collect(wait=False)
         return address
 
-    def _map_fresh(self, nbytes: int) -> int:
-        if nbytes >= _CHECKED_NBYTES and nbytes > available_nbytes() - self._promised():
+    def _cut_off(self, nbytes: int, align: int) -> int:
+        """The next bytes of the region; what is left of one that is too short is never touched."""
+        address = -(-self._cut // align) * align
+        if address + nbytes > self._cut_end:
+            region, address = self._mapped(_REGION_NBYTES)
+            self._regions.append(region)
+            self._cut_end = address + _REGION_NBYTES
+        self._cut = address + nbytes
+        return address
+
+    def _map(self, nbytes: int) -> int:
+        if nbytes > available_nbytes() - self._promised():
             self._trim()
             available = available_nbytes() - self._promised()
             if nbytes > available:
                 raise _refusal(nbytes, max(available, 0))
-        try:
-            pages, address = map_pages(nbytes, align=HUGE_PAGE_NBYTES if nbytes >= HUGE_PAGE_NBYTES else _PAGE_NBYTES)
-        except (OSError, MemoryError, OverflowError, ValueError):
-            raise _refusal(nbytes, available_nbytes()) from None
+        pages, address = self._mapped(nbytes)
         self._pages[address] = pages
         return address
+
+    def _mapped(self, nbytes: int) -> tuple[mmap.mmap, int]:
+        try:
+            return map_pages(nbytes, align=HUGE_PAGE_NBYTES)
+        except (OSError, MemoryError, OverflowError, ValueError):
+            raise _refusal(nbytes, available_nbytes()) from None
 
     def _promised(self) -> int:
         """Bytes we mapped that hold no page yet: the system still counts them as available."""
@@ -238,10 +249,10 @@ class Allocator:
             resident = int(_STATM.read_text().split()[1]) * _PAGE_NBYTES
         except (OSError, ValueError, IndexError):
             return 0
-        return max(0, self._large_in_use + self._cached_nbytes - resident)
+        return max(0, self._paged_in_use + self._cached_nbytes - resident)
 
     def collect(self, *, wait: bool) -> None:
-        """Take back the large blocks that were freed; without `wait`, whoever holds the lock does it."""
+        """Take back the blocks of pages that were freed; without `wait`, whoever holds the lock does it."""
         while self.returned and self._lock.acquire(blocking=wait):
             try:
                 self._collect()
@@ -252,9 +263,9 @@ class Allocator:
         limit = self._limit()
         while self.returned:
             address, nbytes = self.returned.popleft()
-            self._large_in_use -= nbytes
+            self._paged_in_use -= nbytes
             if nbytes > limit:
-                self._pages.pop(address).close()
+                self._release(address, nbytes)
                 continue
             self._cached.setdefault(nbytes, []).append(address)
             self._cached_nbytes += nbytes
@@ -270,17 +281,26 @@ class Allocator:
         # The size least recently met goes first: dicts keep the order of insertion, and an emptied size is removed.
         size, ready = next(iter(self._cached.items()))
         if ready:
-            self._pages.pop(ready.pop(0)).close()
+            self._release(ready.pop(0), size)
             self._cached_nbytes -= size
         if not ready:
             del self._cached[size]
+
+    def _release(self, address: int, nbytes: int) -> None:
+        if nbytes > _CUT_LIMIT:
+            self._pages.pop(address).close()
+            return
+        region = self._pages[address]
+        start = address - ctypes.addressof(ctypes.c_char.from_buffer(region))
+        region.madvise(mmap.MADV_DONTNEED, start, nbytes)
+        self._empty.setdefault(nbytes, []).append(address)
 
     def _trim(self) -> None:
         while self._cached:
             self._release_one()
 
     def trim(self) -> None:
-        """Give every cached large block back to the system."""
+        """Give the pages of every cached block back to the system."""
         with self._lock:
             self._collect()
             self._trim()
@@ -290,7 +310,7 @@ class Allocator:
         return self._carved - idle
 
     def _note_peak(self) -> None:
-        self._peak = max(self._peak, self._large_in_use + self._small_in_use())
+        self._peak = max(self._peak, self._paged_in_use + self._small_in_use())
 
     @property
     def use(self) -> MemoryUse:
@@ -299,8 +319,7 @@ class Allocator:
             self._collect()
             small = self._small_in_use()
             self._note_peak()
-            mapped = self._large_in_use + self._cached_nbytes + len(self._slabs) * _SLAB_NBYTES
-            return MemoryUse(small + self._large_in_use, self._peak, self._cached_nbytes + self._carved - small, mapped)
+            return MemoryUse(small + self._paged_in_use, self._peak, self._cached_nbytes + self._carved - small)
 
     def before_fork(self) -> None:
         """Wait until no thread is inside, so that the child gets the lists in order."""

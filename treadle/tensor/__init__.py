@@ -2,10 +2,11 @@
 
 from . import random
 from .cell import Cell
-from .realize import Array, Data, Executor, Lifted, lift, set_executor
+from .realize import Array, Data, Executor, Lifted, lift, set_executor, set_memory
 from .tensor import Hooks, Tensor
 from .trace import Trace, set_grad_enabled, state, tracing
 from .value import Value, expect, made, node_of, realized
+from .watch import watched
 
 __all__ = [
     "Array",
@@ -25,6 +26,8 @@ __all__ = [
     "realized",
     "set_executor",
     "set_grad_enabled",
+    "set_memory",
     "state",
     "tracing",
+    "watched",
 ]

@@ -1,8 +1,8 @@
 """From nodes to numbers: leaves that hold data, the executor that computes the rest, and what it computed before.
 
-`executor` is the one hook of this layer: `treadle/__init__.py` sets it to the compiled one. It gets nodes and calls
-`lift` to see them as a graph over inputs, in which nothing is left of the particular data: equal programs are equal
-graphs.
+`executor` and `memory` are hooks that `treadle/__init__.py` sets: what compiles and runs, and the allocator. The
+executor gets nodes and calls `lift` to see them as a graph over inputs, in which nothing is left of the particular
+data: equal programs are equal graphs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from treadle.core import Type, from_numpy
 from treadle.ir import Const, Graph, Input, Node, Op, bare_node, rebuilt, topological
 
-from .markers import Marker
+from .markers import unmarked
 
 Array = np.ndarray[Any, Any]
 Executor = Callable[[list[Node]], list[Array]]
@@ -101,17 +101,14 @@ def aligned_copy(array: Array) -> Array:
     dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if array.size * dtype.itemsize <= ALIGNMENT:
         return np.array(array, dtype, order="C")
-    copy = _aligned(array.shape, dtype, np.empty)
-    copy[...] = array
-    return copy
+    return filled(array.shape, dtype, array)
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any], make: Callable[..., Array]) -> Array:
-    """Return an array that starts at a cache line, in memory from `np.empty` or `np.zeros`."""
-    nbytes = math.prod(shape) * dtype.itemsize
-    raw = make(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + nbytes].view(dtype).reshape(shape)
+def filled(shape: tuple[int, ...], dtype: np.dtype[Any], value: Array | int) -> Array:
+    """Return an array of its own that starts at a cache line."""
+    made = memory(math.prod(shape) * dtype.itemsize).numpy(dtype, shape)
+    made[...] = value
+    return made
 
 
 # What was computed for nodes that must keep their history, or that other unrealised nodes still read.
@@ -127,8 +124,8 @@ def remember(node: Node, array: Array) -> Handle:
 
 def bare(node: Node) -> Node:
     """Return the node without the markers that matter to gradients only."""
-    while isinstance(node.op, Marker):
-        node = node.args[0]
+    while (inner := unmarked(node)) is not None:
+        node = inner
     return node
 
 
@@ -174,8 +171,8 @@ def lift(outputs: Sequence[Node]) -> Lifted:
                 leaf = inputs[id(handle)] = Input(len(arrays), handle.type)()
                 arrays.append(handle.array)
             new[node] = leaf
-        elif isinstance(node.op, Marker):
-            new[node] = new[node.args[0]]
+        elif (inner := unmarked(node)) is not None:
+            new[node] = new[inner]
         elif isinstance(node.op, Input):
             raise UnknownInputError(node)
         else:
@@ -187,7 +184,12 @@ def _no_executor(nodes: list[Node]) -> list[Array]:
     raise AssertionError("no executor is set: treadle/__init__.py sets tensor.realize.executor")
 
 
+def _no_memory(nbytes: int) -> Memory:
+    raise AssertionError("no memory is set: treadle/__init__.py sets tensor.realize.memory")
+
+
 executor: Executor = _no_executor
+memory: Callable[[int], Memory] = _no_memory
 
 
 def set_executor(function: Executor) -> Executor:
@@ -195,6 +197,12 @@ def set_executor(function: Executor) -> Executor:
     global executor
     before, executor = executor, function
     return before
+
+
+def set_memory(allocate: Callable[[int], Memory]) -> None:
+    """Set where the memory of data comes from: at least so many bytes, which start at a cache line."""
+    global memory
+    memory = allocate
 
 
 def compute(nodes: Sequence[Node]) -> list[Handle]:
@@ -216,8 +224,7 @@ def private(node: Node) -> Handle:
     if known is not None:
         return Handle(aligned_copy(known.array))
     if is_zeros(node):
-        # The system gives zeros when they are first touched, which is by whoever writes to them.
-        return Handle(_aligned(node.shape, node.dtype.numpy, np.zeros))
+        return Handle(filled(node.shape, node.dtype.numpy, 0))
     (array,) = executor([node])
     return Handle(np.ascontiguousarray(array).reshape(array.shape))
 
