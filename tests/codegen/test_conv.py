@@ -14,7 +14,7 @@ from treadle.codegen.target import host
 from treadle.core import DType, Type, bfloat16, config, float16, float32, float64
 from treadle.ir import Graph, Node, inputs_for
 from treadle.jit.plan import Plan
-from treadle.ops import Conv, ConvWeightGrad, permute
+from treadle.ops import Conv, ConvOp, ConvPlanes, permute
 
 CPUS = ("avx2", "avx512") if host().has_avx512 else ("avx2",)
 Array = np.ndarray[Any, Any]
@@ -29,7 +29,7 @@ def ran(graph: Graph, arrays: list[Array], *, threads: int = 1) -> Array:
     return result
 
 
-def of(op: Conv | ConvWeightGrad, arrays: list[Array], dtype: DType = float32) -> Graph:
+def of(op: ConvOp, arrays: list[Array], dtype: DType = float32) -> Graph:
     inputs = inputs_for([Type(dtype, a.shape) for a in arrays])
     return Graph(inputs, (op(*inputs),))
 
@@ -39,13 +39,22 @@ def drawn(seed: int, *shapes: tuple[int, ...], dtype: DType = float32) -> list[A
     return [rng.standard_normal(s).astype(dtype.numpy) for s in shapes]
 
 
-def check(op: Conv | ConvWeightGrad, arrays: list[Array], dtype: DType = float32, tolerance: float = 2e-5) -> None:
+def check(op: ConvOp, arrays: list[Array], dtype: DType = float32, tolerance: float = 2e-5) -> None:
     """Hold the kernel against the op in float64, relative to the sums of magnitudes that were added."""
     actual = ran(of(op, arrays, dtype), arrays).astype("f8")
     wide = [a.astype("f8") for a in arrays]
     expected, scale = op.eval(*wide), op.eval(*map(np.abs, wide))
     assert actual.shape == expected.shape
     np.testing.assert_array_less(np.abs(actual - expected), tolerance * (scale + 1))
+
+
+def in_planes(conv: Conv) -> ConvPlanes:
+    return ConvPlanes(conv.strides, conv.low, conv.high, conv.dilation, conv.input_dilation, conv.groups)
+
+
+def planes_first(arrays: list[Array]) -> list[Array]:
+    """Return x [N, *spatial, C] as [N, C, *spatial], the weight as it is."""
+    return [np.ascontiguousarray(np.moveaxis(arrays[0], -1, 1)), arrays[1]]
 
 
 @st.composite
@@ -78,6 +87,7 @@ def test_any_geometry(geometry: tuple[Conv, tuple[int, ...], tuple[int, ...]], c
     with config(cpu=cpu):
         arrays = drawn(0, x, w)
         check(conv, arrays)
+        check(in_planes(conv), planes_first(arrays))
         out = conv.eval(*arrays)
         check(conv.weight_gradient(w[:-2]), [arrays[0], *drawn(1, out.shape)])
 
@@ -96,6 +106,22 @@ LARGE = {
     "depthwise": (replace(same(), groups=300), (3, 30, 31, 300), (3, 3, 1, 300)),
     "depthwise, many taps": (replace(same(9, 2), groups=40), (2, 40, 41, 40), (9, 9, 1, 40)),
 }
+PLANES = {
+    "few channels out": (same(), (2, 61, 59, 40), (3, 3, 40, 3)),
+    "many channels in": (same(), (1, 40, 40, 700), (3, 3, 700, 5)),
+    "a wide image": (same(), (1, 3, 9000, 19), (3, 3, 19, 2)),
+    "rows of taps in a loop": (same(9), (2, 33, 35, 16), (9, 9, 16, 3)),
+    "transposed": (Conv((1, 1), (2, 2), (2, 2), (1, 1), (2, 2), 1), (3, 16, 16, 32), (4, 4, 32, 3)),
+    "transposed by 3": (Conv((1, 1), (3, 3), (4, 4), (1, 1), (3, 3), 1), (2, 17, 19, 8), (5, 5, 8, 3)),
+    "transposed by 4, strided": (Conv((1, 3), (3, 3), (4, 4), (1, 2), (4, 4), 1), (2, 17, 19, 8), (5, 5, 8, 3)),
+    "dilated": (Conv((1, 1), (20, 20), (20, 20), (20, 20), (1, 1), 1), (1, 50, 50, 9), (3, 3, 9, 1)),
+    "strided": (same(3, 2), (2, 70, 71, 20), (3, 3, 20, 4)),
+    "strided far": (same(3, 7), (2, 170, 171, 2), (3, 3, 2, 4)),
+    "groups": (replace(same(), groups=5), (2, 30, 31, 20), (3, 3, 4, 35)),
+    "depthwise": (replace(same(), groups=70), (2, 56, 56, 70), (3, 3, 1, 70)),
+    "time": (Conv((1,), (2,), (2,), (1,), (1,), 1), (2, 1000, 30), (5, 30, 2)),
+    "volume": (Conv((1,) * 3, (1,) * 3, (1,) * 3, (1,) * 3, (2, 1, 2), 1), (2, 9, 10, 11, 12), (3, 3, 3, 12, 2)),
+}
 
 
 @pytest.mark.parametrize("cpu", CPUS)
@@ -108,11 +134,22 @@ def test_more_than_one_block(name: str, cpu: str) -> None:
         check(conv.weight_gradient(w[:-2]), [arrays[0], *drawn(1, conv.eval(*arrays).shape)])
 
 
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("name", PLANES)
+def test_planes(name: str, cpu: str) -> None:
+    conv, x, w = PLANES[name]
+    with config(cpu=cpu):
+        check(in_planes(conv), planes_first(drawn(0, x, w)))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(float64, 1e-13), (float16, 2e-3), (bfloat16, 2e-2)], ids=str)
 def test_dtypes(dtype: DType, tolerance: float) -> None:
     conv, x, w = same(), (2, 9, 8, 19), (3, 3, 19, 21)
     arrays = drawn(0, x, w, dtype=dtype)
     check(conv, arrays, dtype, tolerance)
+    check(in_planes(conv), planes_first(arrays), dtype, tolerance)
+    far = in_planes(replace(conv, strides=(2, 3), input_dilation=(3, 2)))
+    check(far, planes_first(arrays), dtype, tolerance)
     check(conv.weight_gradient((3, 3)), [arrays[0], *drawn(1, (2, 9, 8, 21), dtype=dtype)], dtype, tolerance)
 
 
@@ -122,7 +159,8 @@ def test_operands_may_lie_anyhow(first: tuple[int, ...]) -> None:
     arrays = drawn(0, x, w)
     out = conv.eval(*arrays)
     ct = drawn(1, out.shape)[0]
-    for op, others in ((conv, arrays), (conv.weight_gradient((3, 3)), [arrays[0], ct])):
+    grad = conv.weight_gradient((3, 3))
+    for op, others in ((conv, arrays), (in_planes(conv), planes_first(arrays)), (grad, [arrays[0], ct])):
         stored = [np.ascontiguousarray(a.transpose(first)) for a in others]
         inputs = inputs_for([Type(float32, a.shape) for a in stored])
         back = tuple(int(k) for k in np.argsort(first))
@@ -138,6 +176,8 @@ def test_special_values_reach_what_meets_them_and_nothing_else(value: float) -> 
     x[0, 4, 4, 2] = value
     actual, expected = ran(of(conv, [x, w]), [x, w]), conv.eval(x, w)
     np.testing.assert_array_equal(np.isfinite(actual), np.isfinite(expected))
+    planes = ran(of(in_planes(conv), planes_first([x, w])), planes_first([x, w]))
+    np.testing.assert_array_equal(np.isfinite(np.moveaxis(planes, 1, -1)), np.isfinite(expected))
     assert np.isfinite(actual[1]).all()
     assert not np.isfinite(actual[0, 3:6, 3:6]).any()
     (ct,) = drawn(1, (2, 9, 9, 7))
@@ -151,7 +191,11 @@ def test_the_same_bits_for_every_number_of_threads() -> None:
     conv, x, w = same(), (3, 19, 18, 33), (3, 3, 33, 70)
     arrays = drawn(0, x, w)
     grad = [arrays[0], *drawn(1, conv.eval(*arrays).shape)]
-    for op, given_ in ((conv, arrays), (conv.weight_gradient((3, 3)), grad)):
+    for op, given_ in (
+        (conv, arrays),
+        (in_planes(conv), planes_first(arrays)),
+        (conv.weight_gradient((3, 3)), grad),
+    ):
         first = ran(of(op, given_), given_)
         for threads in (2, 3, 7):
             np.testing.assert_array_equal(ran(of(op, given_), given_, threads=threads), first)
@@ -164,3 +208,5 @@ def test_nothing_to_add_up_is_zero() -> None:
     np.testing.assert_array_equal(ran(of(grad, [x, ct]), [x, ct]), np.zeros((4, 3, 3, 3)))
     x, w = drawn(0, (2, 5, 5, 0), (3, 3, 0, 4))
     np.testing.assert_array_equal(ran(of(conv, [x, w]), [x, w]), np.zeros((2, 5, 5, 4)))
+    first = planes_first([x, w])
+    np.testing.assert_array_equal(ran(of(in_planes(conv), first), first), np.zeros((2, 4, 5, 5)))

@@ -4,6 +4,7 @@ from .attention import emit_attention
 from .cache import object_code
 from .conv import emit_conv
 from .conv_grad import emit_conv_grad
+from .conv_planes import emit_conv_planes
 from .cumulative import emit_cumulative
 from .loops import emit_nest, scratch_nbytes
 from .matmul import emit_matmul
@@ -20,6 +21,7 @@ __all__ = [
     "emit_attention",
     "emit_conv",
     "emit_conv_grad",
+    "emit_conv_planes",
     "emit_cumulative",
     "emit_matmul",
     "emit_nest",

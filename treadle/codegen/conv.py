@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from treadle.schedule.conv import FusedConvSchedule, Phase
 
-from .conv_pack import PixelPack, WeightPack, pack_pixels, pack_weights
+from .conv_pack import WeightPack, pack_pixels, pack_weights
+from .conv_region import fill_region, region_pack
 from .conv_tile import ConvTile, conv_tile
 from .epilogue import finish_row
 from .llvm import I64, PTR, Function, Module, Value, compute_type, const, storage_type
@@ -105,9 +106,7 @@ class _Conv:
         return [*outer, inner if self.s.num_steps(phase) else 0]
 
     def pack_x(self) -> Function:
-        p, r = self.p, self.s.region
-        strides = (p.x.outer, *p.x.spatial)
-        spec = PixelPack(p.x.dtype, self.kind, strides, p.x.inner, p.sizes, r.gaps, p.inputs, r.pitches)
+        spec = region_pack(self.p, self.s.region, self.kind, self.p.inputs)
         return self.part("pack_x", lambda name: pack_pixels(self.module, name, spec))
 
     def pack_w(self, run: _Run, *, last: bool) -> Function:
@@ -238,22 +237,10 @@ class _Conv:
         extents = [f.imin(f.isub(n, at), b) for n, at, b in zip(counts, starts, s.block, strict=True)]
         these = _Pixels(starts, extents)
         if s.num_steps(run.phase):
-            self.fill_region(run, these)
+            channel = f.imul(run.group, self.p.channels)
+            buffers = (self.x, self.copied)
+            fill_region(f, self.pack_x(), buffers, self.p, s.region, run.phase, channel, starts, extents)
         self.boxes(run, these, [], [])
-
-    def fill_region(self, run: _Run, pixels: _Pixels) -> None:
-        """Copy the part of x that a block of pixels meets."""
-        f, x, gaps = self.f, self.p.x, self.s.region.gaps
-        channel = f.imul(run.group, self.p.channels * x.inner)
-        at = f.iadd(f.iadd(f.imul(pixels.starts[0], x.outer), channel), x.offset)
-        firsts: list[Value] = []
-        counts: list[Value] = []
-        for a, axis in enumerate(run.phase):
-            firsts.append(f.iadd(f.imul(pixels.starts[a + 1], axis.x_step), axis.x_start))
-            reach = max(axis.taps - 1, 0) * axis.x_tap // gaps[a]
-            counts.append(f.iadd(f.imul(f.isub(pixels.extents[a + 1], 1), axis.x_step // gaps[a]), reach + 1))
-        source = f.gep(self.x, at, storage_type(x.dtype))
-        f.call(self.pack_x(), source, self.copied, pixels.extents[0], *firsts, *counts)
 
     def boxes(self, run: _Run, pixels: _Pixels, starts: list[Value], sizes: list[int]) -> None:
         """The register tiles of a block of pixels, along one axis after the other; the last may be smaller."""

@@ -14,6 +14,7 @@ import numpy as np
 from treadle.schedule.conv_grad import WeightGradSchedule
 
 from .conv_pack import PixelPack, pack_pixels
+from .conv_region import fill_region, region_pack
 from .conv_tile import ConvTile, conv_tile
 from .llvm import I64, PTR, Function, Module, Value, compute_type, const, storage_type
 from .memory import narrow
@@ -73,9 +74,7 @@ class _ConvGrad:
         return self.part(name, lambda name: conv_tile(self.module, name, tile))
 
     def pack_x(self, channels: int) -> Function:
-        p, r = self.p, self.s.region
-        strides = (p.x.outer, *p.x.spatial)
-        spec = PixelPack(p.x.dtype, self.kind, strides, p.x.inner, p.sizes, r.gaps, channels, r.pitches)
+        spec = region_pack(self.p, self.s.region, self.kind, channels)
         return self.part(f"pack_x{channels}", lambda name: pack_pixels(self.module, name, spec))
 
     def pack_ct(self, columns: int) -> Function:
@@ -187,7 +186,9 @@ class _ConvGrad:
                 number = f.idiv(i, math.prod(counts[a + 1 :]))
                 starts.append(f.imul(f.imod(number, counts[a]) if a else number, s.block[a]))
             extents = [f.imin(f.isub(n, start), b) for n, start, b in zip(whole, starts, s.block, strict=True)]
-            self.fill_x(at, starts, extents)
+            first = f.iadd(f.imul(at.group, p.channels), at.channel)
+            pack, buffers = self.pack_x(at.channels), (self.x, self.copied_x)
+            fill_region(f, pack, buffers, p, s.region, s.phase, first, starts, extents)
             self.each_panel(at, lambda j, columns: self.fill_ct(at, j, columns, starts, extents))
             self.each_panel(at, lambda j, columns: self.panel(at, j, columns, extents))
 
@@ -208,20 +209,6 @@ class _ConvGrad:
             f.loop(0, full, 1, [], lambda j, _: body(j, s.width))
         if rest:
             f.if_(f.icmp("slt", full, at.panels), lambda: body(full, rest))
-
-    def fill_x(self, at: _Block, starts: list[Value], extents: list[Value]) -> None:
-        """Copy the part of x that a block of results reads."""
-        f, x, s = self.f, self.p.x, self.s
-        channel = f.iadd(f.imul(at.group, self.p.channels), at.channel)
-        source = f.iadd(f.iadd(f.imul(starts[0], x.outer), f.imul(channel, x.inner)), x.offset)
-        firsts: list[Value] = []
-        counts: list[Value] = []
-        for a, axis in enumerate(s.phase):
-            firsts.append(f.iadd(f.imul(starts[a + 1], axis.x_step), axis.x_start))
-            reach = max(axis.taps - 1, 0) * axis.x_tap // s.region.gaps[a]
-            counts.append(f.iadd(f.imul(f.isub(extents[a + 1], 1), axis.x_step // s.region.gaps[a]), reach + 1))
-        pointer = f.gep(self.x, source, storage_type(x.dtype))
-        f.call(self.pack_x(at.channels), pointer, self.copied_x, extents[0], *firsts, *counts)
 
     def fill_ct(self, at: _Block, j: Value, columns: int, starts: list[Value], extents: list[Value]) -> None:
         """Copy a panel of the cotangent."""

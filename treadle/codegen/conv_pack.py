@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from treadle.core import DType
 
 from .llvm import I1, I64, PTR, Function, Module, Value, VType, const, storage_type
+from .memory import widen
 from .pack import load_wide, transpose
 
 
@@ -47,6 +48,9 @@ def pack_pixels(module: Module, name: str, spec: PixelPack) -> Function:
     _PixelWriter(f, spec).write()
     f.ret()
     return f
+
+
+MOST_SHUFFLED = 4  # distance of elements up to which picking them from vectors is quicker than gathering them
 
 
 class _PixelWriter:
@@ -115,10 +119,14 @@ class _PixelWriter:
 
     def copy(self, source: Value, target: Value, pixels: Value) -> None:
         """Copy pixels of a row."""
-        s, apart = self.s, self.s.gaps[2] * self.s.strides[3]
+        s = self.s
+        # An axis of one place has no stride; one that is broadcast has many places and a stride of 0.
+        apart = self.pitch if s.sizes[2] == 1 else s.gaps[2] * s.strides[3]
         if s.inner == 1 or s.channels == 1:
             if apart == self.pitch == s.channels:
                 self.run(source, target, self.f.imul(pixels, s.channels))
+            elif self.pitch == s.channels == 1:
+                self.every(source, target, pixels, apart)
             else:
                 self.channels(source, target, pixels, apart)
         elif apart == 1:
@@ -138,6 +146,39 @@ class _PixelWriter:
         if count.const_int is None or count.const_int % self.lanes:
             rest = f.isub(count, full)
             f.if_(f.icmp("slt", full, count), lambda: vector(full, f.lane_mask(rest, self.lanes)))
+
+    def every(self, source: Value, target: Value, pixels: Value, apart: int) -> None:
+        """Copy elements that lie apart to neighbouring ones."""
+        f, s, lanes = self.f, self.s, self.lanes
+
+        def few(here: Value, count: Value | None) -> Value:
+            """Picks from as many vectors as elements lie apart; the last ends with the last element that is read."""
+            found = None
+            for k in range(apart):
+                begin = k * lanes if k < apart - 1 else (lanes - 1) * (apart - 1)
+                reach = f.isub(f.imul(f.isub(count, 1), apart), begin - 1) if count else None
+                part = self.load(f.gep(here, begin, self.kind), f.lane_mask(reach, lanes) if reach else None)
+                picks = [i * apart - begin for i in range(lanes)]
+                if found is None:
+                    found = f.shuffle(part, None, [at if at < lanes else -1 for at in picks])
+                else:
+                    found = f.shuffle(found, part, [lanes + at if 0 <= at < lanes else i for i, at in enumerate(picks)])
+            assert found is not None
+            return found
+
+        def many(here: Value, count: Value | None) -> Value:
+            places = f.mul(f.iota(lanes), const(apart, I64.with_lanes(lanes)))
+            mask = f.lane_mask(count, lanes) if count else None
+            stored = f.gather(f.gep(here, places, self.kind), storage_type(s.dtype, lanes), mask, 0)
+            return f.cast("fpext", widen(f, stored, s.dtype), s.wide.elem)
+
+        def vector(i: Value, count: Value | None) -> None:
+            here = f.gep(source, f.imul(i, apart), self.kind)
+            f.store((few if 0 < apart <= MOST_SHUFFLED else many)(here, count), f.gep(target, i, self.elem))
+
+        full = f.and_(pixels, -lanes)
+        f.loop(0, full, lanes, [], lambda i, _: vector(i, None))
+        f.if_(f.icmp("slt", full, pixels), lambda: vector(full, f.isub(pixels, full)))
 
     def channels(self, source: Value, target: Value, pixels: Value, apart: int) -> None:
         """Copy pixel after pixel, the channels of each as a run."""

@@ -24,6 +24,7 @@ from .dtypes import (
     uint64,
 )
 from .errors import (
+    AxisError,
     CheckpointError,
     CompileError,
     ConfigError,
@@ -58,6 +59,7 @@ __all__ = [
     "BY_SHORT",
     "DTYPES",
     "LEAF",
+    "AxisError",
     "CheckpointError",
     "CompileError",
     "Config",

@@ -2,6 +2,7 @@
 
 TreadleError
 ├── ShapeError       (ValueError)    shapes or axes that do not fit
+│   └── AxisError    (IndexError)    an axis that an operand does not have
 ├── DTypeError       (TypeError)     dtypes that do not fit
 ├── IndexRangeError  (IndexError)    an index value outside its axis
 ├── TraceError       (RuntimeError)  Python that cannot be part of a compiled function
@@ -26,6 +27,10 @@ class TreadleError(Exception):
 
 class ShapeError(TreadleError, ValueError):
     """Shapes or axes that do not fit."""
+
+
+class AxisError(ShapeError, IndexError):
+    """An axis that an operand does not have: an IndexError, too, as the array API and PyTorch have it."""
 
 
 class DTypeError(TreadleError, TypeError):

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .errors import DTypeError, ShapeError
+from .errors import AxisError, DTypeError, ShapeError
 from .types import Shape
 
 
@@ -62,11 +62,11 @@ def several(values: Any) -> bool:
 
 
 def normalize_axis(what: str, axis: int, ndim: int) -> int:
-    """Return `axis` counted from the front; ShapeError when it is outside [-ndim, ndim)."""
+    """Return `axis` counted from the front; AxisError when it is outside [-ndim, ndim)."""
     axis = whole_number(what, axis)
     if not -ndim <= axis < ndim:
         allowed = f"[{-ndim}, {ndim - 1}]" if ndim else "nothing, it has no axes"
-        raise ShapeError(f"{what}: axis {axis} is out of range for an operand with {ndim} axes. Allowed: {allowed}.")
+        raise AxisError(f"{what}: axis {axis} is out of range for an operand with {ndim} axes. Allowed: {allowed}.")
     return axis % ndim if ndim else 0
 
 

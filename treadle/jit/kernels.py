@@ -16,6 +16,7 @@ from treadle.codegen import (
     emit_attention,
     emit_conv,
     emit_conv_grad,
+    emit_conv_planes,
     emit_cumulative,
     emit_nest,
     emit_product,
@@ -37,6 +38,7 @@ from treadle.schedule import (
     schedule_attention,
     schedule_cumulative,
     schedule_fused_conv,
+    schedule_fused_planes,
     schedule_loops,
     schedule_product,
     schedule_scatter,
@@ -223,6 +225,22 @@ def _conv(body: Graph, target: Target) -> Kernel:
     )
 
 
+def _conv_planes(body: Graph, target: Target) -> Kernel:
+    schedule = schedule_fused_planes(body, target)
+    return Kernel(
+        _name(body),
+        "conv_planes",
+        f"{schedule}\n{schedule.conv!r}\n{schedule.after.buffers}",
+        partial(emit_conv_planes, schedule),
+        schedule.after.order,
+        schedule.conv.num_tiles,
+        schedule.conv.scratch_nbytes,
+        schedule.flops,
+        schedule.nbytes,
+        _product_in_place(body, schedule.after),
+    )
+
+
 def _conv_grad(body: Graph, target: Target) -> Kernel:
     schedule = schedule_weight_grad(body, target)
     return Kernel(
@@ -283,6 +301,7 @@ _BUILDERS: dict[str, Callable[[Graph, Target], Kernel]] = {
     "loop": _loops,
     "matmul": _matmul,
     "conv": _conv,
+    "conv_planes": _conv_planes,
     "conv_grad": _conv_grad,
     "scatter": _scatter,
     "scatter_along": _scatter_along,
@@ -300,27 +319,24 @@ def _in_place(
 
     `number` says which operand, or (behind those) which result, the buffer in a slot is.
     """
-    groups = list(_groups(body))
-    read_at: dict[int, set[Node]] = {}
-    last_read: dict[int, int] = {}
-    for k, group in enumerate(groups):
+    read_at: dict[int, dict[int, set[Node]]] = {}  # by operand and group
+    written_at: dict[int, dict[int, Node]] = {}  # by result and group
+    for k, group in enumerate(_groups(body)):
         for stmt in group:
             for buffer, where in _fetches(stmt.value):
-                operand = number[buffer.slot]
-                read_at.setdefault(operand, set()).add(where)
-                last_read[operand] = k
+                read_at.setdefault(number[buffer.slot], {}).setdefault(k, set()).add(where)
+            if isinstance(stmt, Store) and stmt.buffer.space == "arg":
+                written_at.setdefault(number[stmt.buffer.slot] - len(inputs), {})[k] = stmt.index
     pairs: set[tuple[int, int]] = set()
-    for k, group in enumerate(groups):
-        for store in group:
-            if not isinstance(store, Store) or store.buffer.space != "arg":
+    for result, writes in written_at.items():
+        last = max(writes)
+        for operand, reads in read_at.items():
+            if operand >= len(inputs):
                 continue
-            result = number[store.buffer.slot] - len(inputs)
-            for operand, places in read_at.items():
-                if operand >= len(inputs) or places != {store.index} or last_read[operand] > k:
-                    continue
-                old, new = inputs[operand].type, outputs[result].type
-                if old.size == new.size and old.dtype is new.dtype:
-                    pairs.add((operand, result))
+            old, new = inputs[operand].type, outputs[result].type
+            here = all(k <= last and places == {writes.get(k, writes[last])} for k, places in reads.items())
+            if here and old.size == new.size and old.dtype is new.dtype:
+                pairs.add((operand, result))
     return frozenset(pairs)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from treadle.core import config
 from treadle.ir import Graph, Pass, Pipeline, run, show, verify
+from treadle.passes.conv_planes import CONV_PLANES
 from treadle.passes.decompose import DECOMPOSE
 from treadle.passes.layout import LAYOUT
 from treadle.passes.lookup import LOOKUP
@@ -16,7 +17,7 @@ from treadle.passes.simplify import SIMPLIFY
 from treadle.passes.special_conv import SPECIAL_CONV
 from treadle.passes.split import SPLIT
 
-PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, SPECIAL_CONV, SIMPLIFY, LOOKUP, ORIENT, SPLIT)
+PIPELINE: Pipeline = (LOOPS, DECOMPOSE, LAYOUT, CONV_PLANES, SPECIAL_CONV, SIMPLIFY, LOOKUP, ORIENT, SPLIT)
 
 
 @dataclass(frozen=True)

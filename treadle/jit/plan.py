@@ -41,6 +41,7 @@ Array = np.ndarray[Any, Any]
 FLOPS_PER_NS = {
     "matmul": 60.0,
     "conv": 60.0,
+    "conv_planes": 40.0,
     "conv_grad": 60.0,
     "attention": 50.0,
     "loop": 12.0,

@@ -71,6 +71,7 @@ from .compare import (
     is_zero,
 )
 from .conv import Conv, ConvOp, ConvWeightGrad, channels_exchanged, flip_taps, spread_size
+from .conv_planes import ConvPlanes
 from .cumulative import Cumulative, LinearScan, cumulative_index, shifted
 from .double import DoubleFunction
 from .extend import Extend
@@ -187,6 +188,7 @@ from .reduce import (
     product_of_others,
     widened,
 )
+from .require import Require
 from .resample import AddOrSkip, Resample, TakeOrZero
 from .scan import Scan
 from .scatter import ScatterAlong, scatter_along
@@ -256,6 +258,7 @@ __all__ = [
     "Concat",
     "Conv",
     "ConvOp",
+    "ConvPlanes",
     "ConvWeightGrad",
     "CopySign",
     "Cos",
@@ -338,6 +341,7 @@ __all__ = [
     "Reciprocal",
     "Reduction",
     "Remainder",
+    "Require",
     "Resample",
     "Reshape",
     "Round",

@@ -75,12 +75,18 @@ class ConvOp(TensorOp):
         if min((*self.strides, *self.dilation, *self.input_dilation), default=1) < 1:
             raise ShapeError(f"{self.name}: {self} has a step below 1. Strides and dilations must be at least 1.")
 
-    def element(self, x: Type, n: Node, out: Sequence[Node], taps: Sequence[Node], channel: Node) -> tuple[Node, Node]:
-        """Return x as a result at `out` meets it with a tap, zero in the padding, and whether it takes part at all."""
+    def element(
+        self, x: Type, n: Node, out: Sequence[Node], taps: Sequence[Node], channel: Node, *, first: bool = False
+    ) -> tuple[Node, Node]:
+        """Return x as a result at `out` meets it with a tap, zero in the padding, and whether it takes part at all.
+
+        `first` says that the channels of x are its second axis, not its last.
+        """
         inside: list[Node] = []
         apart: list[Node] = []
         position: list[Node] = []
-        steps = zip(self.strides, self.dilation, self.input_dilation, self.low, x.shape[1:-1], strict=True)
+        sizes = x.shape[2:] if first else x.shape[1:-1]
+        steps = zip(self.strides, self.dilation, self.input_dilation, self.low, sizes, strict=True)
         for o, r, (stride, dilation, between, low, size) in zip(out, taps, steps, strict=True):
             at = add(scale(o, stride), scale(r, dilation), -low)
             least, most = bounds(at)
@@ -97,7 +103,8 @@ class ConvOp(TensorOp):
                 at = fn("min", at, literal(max(last, 0), INDEX))
             position.append(floordiv(at, between))
         zero, wide = literal(0, sum_dtype(x.dtype)), sum_dtype(x.dtype)
-        value = zero if x.size == 0 else convert(load(0, x, n, *position, channel), wide)
+        where = (n, channel, *position) if first else (n, *position, channel)
+        value = zero if x.size == 0 else convert(load(0, x, *where), wide)
         return select(_all(inside), value, zero) if inside else value, _all(apart)
 
     def taken(self, x: Array, kernel: Sequence[int]) -> list[tuple[tuple[int, ...], Array, Array]]:

@@ -13,7 +13,18 @@ from treadle.ir import Const, Get, Graph, Input, Node
 from .base import Array, TensorOp
 
 KernelKind = Literal[
-    "loop", "matmul", "conv", "conv_grad", "attention", "host", "scatter", "scatter_along", "cumulative", "sort", "scan"
+    "loop",
+    "matmul",
+    "conv",
+    "conv_planes",
+    "conv_grad",
+    "attention",
+    "host",
+    "scatter",
+    "scatter_along",
+    "cumulative",
+    "sort",
+    "scan",
 ]
 
 

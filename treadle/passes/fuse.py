@@ -29,7 +29,7 @@ BROADCAST_COST = 16  # the same where every element would be computed again many
 MAX_DEPTH = 80  # ops that may be nested in one kernel's expressions: they are built recursively
 MAX_READS = 40  # buffers one kernel may read
 DENSE = ("host", "scatter", "scatter_along", "cumulative", "sort")  # kernels that read no views
-PRODUCTS = ("matmul", "conv")  # kernels that finish the elementwise work that follows them
+PRODUCTS = ("matmul", "conv", "conv_planes")  # kernels that finish the elementwise work that follows them
 FLOAT_KERNELS = (*PRODUCTS, "conv_grad")  # kernels that integers do not have; for them there is the plain formula
 MAX_MEMBERS = 48  # stored values one kernel may compute
 SERIAL_OUTER, SERIAL_INNER = 8, 8192  # a loop over fewer rows than this, each longer than this, keeps threads idle
@@ -427,8 +427,9 @@ class _Fuser:
         joined.loops = loops
         if loops is not None:
             joined.size = loops.outer * loops.inner
-        product = {"matmul": "matrix product", "conv": "convolution"}.get(producer.kind)
-        reason = f"as epilogue of the {product}" if product else "each element is read where it is made"
+        product = "matrix product" if producer.kind == "matmul" else "convolution"
+        epilogue = producer.kind in PRODUCTS
+        reason = f"as epilogue of the {product}" if epilogue else "each element is read where it is made"
         self.decide(*at, True, reason)
         return True
 

@@ -17,6 +17,7 @@ from treadle.ir import Graph, Node, Pass, Rewriter
 from treadle.ops import BroadcastTo, Concat, Elementwise, Pad, Permute, Reduction, Reshape, Slice, TensorOp
 from treadle.ops.broadcast import broadcast_to, reshape
 from treadle.ops.conv import Conv
+from treadle.ops.conv_planes import ConvPlanes
 from treadle.ops.movement import permute
 
 Axes = tuple[int, ...]
@@ -47,6 +48,8 @@ class _Sinker:
             self.inner.add(node)
             return None
         if isinstance(op, Permute):
+            if isinstance(node.args[0].op, ConvPlanes):
+                self.inner.add(node.args[0])
             return _joined(node)
         rule = _rule_for(op)
         axes = None if rule is None else self.common_order(node)
@@ -60,12 +63,17 @@ class _Sinker:
         return permute(inside, order)
 
     def common_order(self, node: Node) -> Axes | None:
-        """Return the order that at least half of the largest operands are permuted to, or None."""
+        """Return the order that at least half of the largest operands are permuted to, or None.
+
+        There must be more of them than of known values as they are: of two kernels that lie differently, as before and
+        behind channels-first ones, each would turn the other's for ever.
+        """
         largest = max((a.type.size for a in node.args), default=0)
         full = [a for a in node.args if a.type.size == largest > 1]
         orders = [self.order_of(a) for a in full]
+        settled = sum(a in self.inner for a in full)
         for axes in orders:
-            if axes is not None and 2 * orders.count(axes) >= len(full):
+            if axes is not None and 2 * orders.count(axes) >= len(full) and orders.count(axes) > settled:
                 return axes
         return None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from treadle.ir import Node
+from treadle.ir import Node, Op
 from treadle.ops import (
     BroadcastTo,
     Concat,
@@ -17,7 +17,6 @@ from treadle.ops import (
     Reduction,
     Reshape,
     Slice,
-    TensorOp,
     broadcast_to,
     matmul,
     permute,
@@ -177,7 +176,7 @@ def _still_one_value(node: Node, x: Node) -> Node | None:
     return None if value is None else broadcast_to(value, node.shape)
 
 
-def rules_of(op: type[TensorOp]) -> tuple[NodeRule, ...]:
+def rules_of(op: type[Op]) -> tuple[NodeRule, ...]:
     """Return the rules for a kind of op."""
     found = BY_OP.get(op)
     if found is not None:
@@ -187,7 +186,7 @@ def rules_of(op: type[TensorOp]) -> tuple[NodeRule, ...]:
     return (elementwise_rule,) if issubclass(op, Elementwise) else ()
 
 
-BY_OP: dict[type[TensorOp], NodeRule] = {
+BY_OP: dict[type[Op], NodeRule] = {
     Reshape: reshape_rule,
     Permute: permute_rule,
     BroadcastTo: broadcast_rule,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from treadle.core import DType
-from treadle.ir import Const, Graph, Match, Node, Op, Pass, Rewriter, Rule, call, const_hole, constant, hole
-from treadle.ops import Array, BroadcastTo, Cast, Elementwise, IsInf, LogicalAnd, SignBit, Sqrt, TensorOp, cast, where
+from treadle.ir import Const, Get, Graph, Match, Node, Op, Pass, Rewriter, Rule, call, const_hole, constant, hole
+from treadle.ops import Array, BroadcastTo, Cast, Elementwise, IsInf, LogicalAnd, SignBit, Sqrt, cast, where
 
 from . import movement
 
@@ -128,7 +128,8 @@ RULES: tuple[Rule, ...] = (
     Rule("distribute-back", x * y + x * z, x * (y + z), fast_math=True),
 )
 
-MARKERS = frozenset({"variable", "detach"})  # what only gradients look at
+# What only gradients look at, or checks: when programs are simplified both have been made.
+MARKERS = frozenset({"variable", "detach", "watch", "require"})
 COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or"})
 
 Fired = Callable[[str, Node, Node], None]
@@ -197,18 +198,27 @@ def empty(node: Node) -> Node | None:
 
 
 def remove_marker(node: Node) -> Node | None:
-    """Gradients have been taken: what marks a value for them is the value."""
-    return node.args[0]
+    """Gradients have been taken, and checks: what marks a value for them is the value."""
+    return node.args[0] if len(node.types) == 1 else None
+
+
+def remove_watched(node: Node) -> Node | None:
+    """Gradients have been taken: a value that was watched with others is the value."""
+    assert isinstance(node.op, Get)
+    (source,) = node.args
+    return source.args[node.op.index] if source.op.name in MARKERS else None
 
 
 NamedRule = tuple[str, Callable[[Node], Node | None]]
 
 
 @lru_cache(maxsize=1024)
-def rules_for(op: type[TensorOp], *, fast_math: bool) -> tuple[NamedRule, ...]:
+def rules_for(op: type[Op], *, fast_math: bool) -> tuple[NamedRule, ...]:
     """Return the rules for a kind of op, in the order they are tried."""
     if op.name in MARKERS:
         return (("remove-marker", remove_marker),)
+    if op is Get:
+        return (("remove-watched", remove_watched),)
     found: list[NamedRule] = [("empty", empty)]
     found.extend((rule.__name__.replace("_", "-"), rule) for rule in movement.rules_of(op))
     if issubclass(op, Elementwise):

@@ -6,6 +6,7 @@ Open `loops.py` first (most kernels), then `product.py` and `matmul.py`.
 from .attention import AttentionSchedule, attention_problem, schedule_attention
 from .conv import ConvSchedule, FusedConvSchedule, schedule_conv, schedule_fused_conv
 from .conv_grad import WeightGradSchedule, schedule_weight_grad
+from .conv_planes import FusedPlanesSchedule, schedule_fused_planes
 from .cumulative import CumulativeSchedule, schedule_cumulative
 from .loops import LoopSchedule, schedule_loops
 from .matmul import DotSchedule, MatmulProblem, MatmulSchedule, Matrix, TileSchedule, schedule_matmul
@@ -22,6 +23,7 @@ __all__ = [
     "DotSchedule",
     "Following",
     "FusedConvSchedule",
+    "FusedPlanesSchedule",
     "LoopSchedule",
     "MatmulProblem",
     "MatmulSchedule",
@@ -37,6 +39,7 @@ __all__ = [
     "schedule_conv",
     "schedule_cumulative",
     "schedule_fused_conv",
+    "schedule_fused_planes",
     "schedule_loops",
     "schedule_matmul",
     "schedule_product",

@@ -196,8 +196,8 @@ def schedule_conv(problem: ConvProblem, cpu: Cpu, *, fused: bool = False) -> Con
         for box in boxes((problem.images, *counts), (cpu.num_vector_registers - 1 - vectors) // vectors)
     )
     panels = -(-problem.columns // (lanes * vectors))
-    # The packed weights of a column block take half of L2, the copy of x a quarter.
-    fit = max(cpu.l2 // 2 // (max(steps, 1) * lanes * vectors * problem.dtype.itemsize), 1)
+    # The packed weights of a column block take up to five eighths of L2, the copy of x a quarter.
+    fit = max(cpu.l2 * 5 // 8 // (max(steps, 1) * lanes * vectors * problem.dtype.itemsize), 1)
     block = _block(problem, counts, box, cpu)
     pixels = math.prod(-(-n // b) for n, b in zip((problem.images, *counts), block, strict=True))
     blocks = max(-(-panels // fit), min(panels, -(-16 // (pixels * problem.groups * len(problem.phases)))))

@@ -14,6 +14,7 @@ from functools import cached_property
 from treadle.core import DType, float32
 from treadle.ir import Graph, Node
 from treadle.ops.conv import Conv, ConvOp, ConvWeightGrad
+from treadle.ops.conv_planes import ConvPlanes
 
 from .product import strided_view
 
@@ -155,14 +156,20 @@ def conv_of(body: Graph) -> Node:
 
 
 def conv_problem(node: Node) -> tuple[ConvProblem, Node, Node]:
-    """Return the problem of a `conv` or `conv_weight_grad`, and the inputs its two operands are strided views of."""
+    """Return the problem of a convolution or a weight gradient, and the inputs its operands are strided views of."""
     op = node.op
     assert isinstance(op, ConvOp)
     x, other = node.args
     left, x_strides, x_offset = strided_view(x)
     right, w_strides, w_offset = strided_view(other)
     missing = AXES - op.num_axes
-    if isinstance(op, Conv):
+    images, *sizes, inputs = x.shape
+    if isinstance(op, ConvPlanes):
+        kernel, out, columns = other.shape[:-2], node.shape[2:], node.shape[1]
+        *spatial, outer, inner = w_strides
+        images, inputs, *sizes = x.shape
+        x_strides = (x_strides[0], *x_strides[2:], x_strides[1])
+    elif isinstance(op, Conv):
         kernel, out, columns = other.shape[:-2], node.shape[1:-1], node.shape[-1]
         *spatial, outer, inner = w_strides
     else:
@@ -171,16 +178,16 @@ def conv_problem(node: Node) -> tuple[ConvProblem, Node, Node]:
         outer, *spatial, inner = w_strides
     n, *along, c = x_strides
     wide = node.dtype if node.dtype.bits >= 32 else float32
-    paired = 1 < op.groups == x.shape[-1] == columns
+    paired = 1 < op.groups == inputs == columns and not isinstance(op, ConvPlanes)
     groups = 1 if paired else op.groups
     ones, zeros = (1,) * missing, (0,) * missing
     problem = ConvProblem(
         wide,
-        x.shape[0],
+        images,
         groups,
-        x.shape[-1] // op.groups,
+        inputs // op.groups,
         columns // groups,
-        (*ones, *x.shape[1:-1]),
+        (*ones, *sizes),
         (*ones, *kernel),
         (*ones, *out),
         (*ones, *op.strides),
