@@ -26,7 +26,19 @@ def test_tails_of_every_length(dtype: str) -> None:
         assert int(td.sum(t, dtype="int64" if "int" in dtype else "float32").numpy()) == x.astype(np.int64).sum()
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, -1, -2])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "uint8", "bool"])
+@pytest.mark.parametrize("start", [0, 1])
+def test_neighbours_of_strides_are_not_read(start: int, dtype: str) -> None:
+    """The last element read is the last there is: a vector loaded beyond it would be that of another tensor."""
+    for step in (2, 3, 4, 5, -1):
+        for n in (16, 17, 63, 64, 100, 256):
+            x = td.asarray(np.arange(n * abs(step)) % 7 < 3 if dtype == "bool" else np.arange(n * abs(step)) % 97)
+            x = x.astype(dtype)
+            got = (x[start::step] if step > 0 else x[::-1]) == 1
+            np.testing.assert_array_equal(got.numpy(), (x.numpy()[start::step] if step > 0 else x.numpy()[::-1]) == 1)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, -1, -2])
 def test_strides(step: int) -> None:
     x = np.arange(7 * 130, dtype=np.float32).reshape(7, 130)
     t = td.asarray(x)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.codegen.target import host
-from treadle.core import DType, Type, bool_, config, float16, float32, float64, int32, int64
+from treadle.core import DType, Type, bfloat16, bool_, config, float16, float32, float64, int8, int64, uint8, uint16
 from treadle.ir import Graph, Node, inputs_for
 from treadle.jit.plan import Plan
-from treadle.ops import Sum, permute, reshape
+from treadle.ops import Sum, flip, permute, reshape
 from treadle.schedule import schedule_turned
 
 CPUS = ("avx2", "avx512") if host().has_avx512 else ("avx2",)
@@ -31,7 +31,7 @@ def drawn(shape: tuple[int, ...], dtype: DType = float32) -> np.ndarray:
     rng = np.random.default_rng(len(shape))
     if dtype.is_float:
         return rng.standard_normal(shape).astype(dtype.numpy)
-    return rng.integers(0, 2 if dtype is bool_ else 1000, shape).astype(dtype.numpy)
+    return rng.integers(0, 2 if dtype is bool_ else 100, shape).astype(dtype.numpy)
 
 
 @st.composite
@@ -45,7 +45,11 @@ def permuted(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 @settings(max_examples=80, deadline=None)
-@given(permuted(), st.sampled_from((float32, float64, int32, int64, float16, bool_)), st.sampled_from(CPUS))
+@given(
+    permuted(),
+    st.sampled_from((float32, float64, int64, float16, bfloat16, int8, uint16, bool_)),
+    st.sampled_from(CPUS),
+)
 def test_any_permutation_is_numpys(case: tuple[tuple[int, ...], tuple[int, ...]], dtype: DType, cpu: str) -> None:
     shape, axes = case
     inputs = inputs_for((Type(dtype, shape),))
@@ -53,6 +57,19 @@ def test_any_permutation_is_numpys(case: tuple[tuple[int, ...], tuple[int, ...]]
     with config(cpu=cpu):
         actual = ran(Graph(inputs, (permute(inputs[0], axes),)), [x])
     np.testing.assert_array_equal(actual, x.transpose(axes))
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("shape", [(16, 16), (40, 23), (9, 33), (2100, 19)])
+@pytest.mark.parametrize("dtype", [float32, float64, int8], ids=repr)
+def test_what_is_read_from_its_ends(dtype: DType, shape: tuple[int, int], cpu: str) -> None:
+    x = drawn(shape, dtype)
+    inputs = inputs_for((Type(dtype, shape),))
+    for over in ([True, False], [False, True], [True, True]):
+        graph = Graph(inputs, (flip(permute(inputs[0], (1, 0)), over),))
+        with config(cpu=cpu):
+            actual = ran(graph, [x])
+        np.testing.assert_array_equal(actual, np.flip(x.T, [k for k in (0, 1) if over[k]]))
 
 
 @pytest.mark.parametrize("cpu", CPUS)
@@ -98,4 +115,6 @@ def test_what_is_turned() -> None:
     assert not scheduled(lambda x: x + 1.0, image)
     assert not scheduled(lambda x: Sum((0,))(permute(x, (1, 0))), Type(float32, (64, 64)))
     assert not scheduled(lambda x: permute(x, (1, 0)), Type(float32, (64, 2)))  # too narrow to repay
-    assert not scheduled(lambda x: permute(x, (1, 0)), Type(float16, (64, 64)))  # no registers of these are turned
+    assert scheduled(lambda x: permute(x, (1, 0)), Type(float16, (64, 64)))
+    assert scheduled(lambda x: flip(permute(x, (1, 0)), (True, False)), Type(uint8, (64, 64)))
+    assert not scheduled(lambda x: permute(x, (1, 0)), Type(bool_, (64, 64)))  # a register of these is of bits

@@ -297,6 +297,10 @@ CASES: Sequence[Case] = (
     on(ops.Matmul(), (2, 1, 3, 4), (3, 4, 5), kinds=NUMERIC, tolerance=8),
     on(ops.Conv((2,), (1,), (2,), (2,), (1,), 2), (2, 7, 4), (3, 2, 6), kinds=NUMERIC, tolerance=8),
     on(ops.Conv((1, 1), (2, 1), (1, -1), (1, 2), (2, 3)), (2, 3, 4, 3), (3, 2, 3, 5), kinds=NUMERIC, tolerance=16),
+    on(ops.ConvPlanes((2,), (1,), (2,), (2,), (1,), 2), (2, 4, 7), (3, 2, 6), kinds=NUMERIC, tolerance=8),
+    on(
+        ops.ConvPlanes((1, 1), (2, 1), (1, -1), (1, 2), (2, 3)), (2, 3, 3, 4), (3, 2, 3, 5), kinds=NUMERIC, tolerance=16
+    ),
     on(ops.ConvWeightGrad((2,), (1,), (2,), (2,), (1,), 2, (3,)), (2, 7, 4), (2, 3, 6), kinds=NUMERIC, tolerance=16),
     on(
         ops.ConvWeightGrad((1, 2), (2, 1), (1, 0), (1, 2), (2, 1), 1, (3, 2)),
@@ -378,6 +382,7 @@ ELSEWHERE = {
     "cumulative": "has a kernel and no formula; tests/ops/test_cumulative.py",
     "linear_scan": "has a kernel and no formula; tests/ops/test_cumulative.py",
     "scatter_along": "has a kernel and no formula; tests/ops/test_scatter.py",
+    "require": "is its first operand; tests/tensor/test_require.py",
     "scan": "holds the graph of a turn; tests/tensor/test_scan.py",
     "sort": "has a kernel and no formula; tests/ops/test_sort.py",
     "cholesky": "runs in Python; tests/tensor/test_factorizations.py",

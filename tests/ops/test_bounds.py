@@ -26,6 +26,8 @@ TABLE = np.random.default_rng(0).standard_normal((5, 5)).astype(np.float32)
         (lambda x, i: td.concat((td.argmax(x, axis=1), td.full((2,), -3))), (-3, 4)),
         (lambda x, i: td.where(i > 0, td.argmax(x, axis=1), 9), (0, 9)),
         (lambda x, i: td.max(td.argmax(x, axis=1)), (0, 4)),
+        (lambda x, i: td.clip(i, 1, 2), (1, 2)),
+        (lambda x, i: td.clip(i, 1), (1, 2**63 - 1)),
         (lambda x, i: td.argmax(x, axis=1) + 1, None),
         (lambda x, i: td.concat((td.argmax(x, axis=1), i)), None),
         (lambda x, i: i, None),

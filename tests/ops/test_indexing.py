@@ -68,6 +68,7 @@ def test_take_and_scatter_add(axis, index_shape, dtype: DType) -> None:
 
 
 def test_repeated_indices_add_up() -> None:
+    check(ScatterAdd(1, 40), numbers(3, 70), np.arange(70) * 7 % 40)  # single elements
     y = check(ScatterAdd(0, 4), numbers(5, 2), np.array([1, 1, 3, 1, 3]))
     assert not y[[0, 2]].any()
 

@@ -43,6 +43,17 @@ def test_the_kernel_is_the_reference(dtype: DType, combine: str) -> None:
         np.testing.assert_array_equal(compiled(op, arrays)[0], op.eval(*arrays))
 
 
+@pytest.mark.parametrize("combine", ["set", "sum", "max"])
+def test_one_line_of_places_is_for_all_lines(combine: str) -> None:
+    for shape, axis, count in PLACES:
+        x, _, values = drawn(float32, shape, axis, count)
+        line = tuple(count if a == axis else 1 for a in range(len(shape)))
+        index = np.random.default_rng(1).integers(0, shape[axis], line)
+        op = ScatterAlong(axis, combine)
+        spread = np.broadcast_to(index, values.shape).copy()
+        np.testing.assert_array_equal(compiled(op, [x, index, values])[0], op.eval(x, spread, values))
+
+
 def test_one_operand_may_be_two() -> None:
     x, index, _ = drawn(float32, (3, 6), 1, 6)
     a, i = inputs_for([Type(float32, x.shape), Type(int64, x.shape)])

@@ -57,6 +57,9 @@ PROGRAMS = {
     "middle": lambda: td.max(data(5, 33, 70), axis=1),
     "all": lambda: td.sum(data(33, 71)),
     "two passes": lambda: data(33, 70) - td.max(data(33, 70), axis=1, keepdims=True),
+    "turned columns": lambda: td.sum(td.permute_dims(data(3, 21, 70), (0, 2, 1)).reshape((210, 21)), axis=1),
+    "product of integers": lambda: data(7, 9, dtype="int32") @ data(9, 70, dtype="int32"),
+    "pairs of rows": lambda: td.sum(data(6, 2, 50, 2), axis=(1, 3)),
     "short rows": lambda: td.sum(data(500, 3), axis=1),
     "integers": lambda: td.sum(data(33, 70, dtype="int8") * 2, axis=0, dtype="int8"),
     "half": lambda: td.max(data(33, 70, dtype="float16") + 1, axis=1),
@@ -85,3 +88,6 @@ def test_the_shape_of_the_nest_fits_the_access() -> None:
     assert shapes["rows"] == "33 rows of 70"
     assert re.search("column", shapes["columns"])
     assert re.search("column", shapes["middle"])
+    assert shapes["turned columns"] == "210 columns of 21"
+    assert shapes["product of integers"] == "490 columns of 9"  # in rows, one operand would be gathered
+    assert shapes["pairs of rows"] == "300 columns of 4"

@@ -340,6 +340,10 @@ class Function:
         """Sign cleared."""
         return self.intrinsic("llvm.fabs", a.type, a)
 
+    def opaque(self, a: Value) -> Value:
+        """The floats as they are, through which LLVM rearranges nothing; takes no instruction."""
+        return self.intrinsic("llvm.arithmetic.fence", a.type, a)
+
     def sqrt(self, a: Value) -> Value:
         """Correctly rounded square root."""
         return self.intrinsic("llvm.sqrt", a.type, a)

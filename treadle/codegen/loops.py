@@ -33,13 +33,14 @@ from treadle.te import (
     Stmt,
     Store,
     Var,
+    bounds,
     identity_of,
     terms_of,
 )
 
 from . import scalars
 from .llvm import I64, Function, Module, Value, compute_type, const
-from .memory import load_lanes, store_lanes
+from .memory import STEPS, load_apart, load_lanes, store_lanes
 
 
 @dataclass(frozen=True)
@@ -363,6 +364,8 @@ class Writer:
         if isinstance(where, Stride) and where.by == 0:
             return load_lanes(self.f, pointer, where.base, buffer.dtype, 1)
         assert self.step is not None
+        if isinstance(where, Stride) and (where.by == -1 or 1 < where.by <= STEPS) and self.step.mask is None:
+            return load_apart(self.f, pointer, where.base, where.by, buffer.dtype, self.step.lanes)
         index = where.base if isinstance(where, Stride) and where.by == 1 else self.spread(where)
         return load_lanes(self.f, pointer, index, buffer.dtype, self.step.lanes, mask=self.step.mask)
 
@@ -397,7 +400,7 @@ class Writer:
             if isinstance(inner, Stride) and inner.by == 0:
                 divide = self.f.idiv if isinstance(op, FloorDiv) else self.f.imod
                 return Stride(divide(inner.base, op.by), 0)
-            return self.divided(op, self.spread(inner))
+            return self.divided(op, node.args[0], self.spread(inner))
         if isinstance(op, Affine):
             return self.sum(node)
         return self.value(node)
@@ -415,7 +418,7 @@ class Writer:
                 if isinstance(op, FloorDiv):
                     return Stride(self.f.idiv(inner.base, op.by), 0)
                 return Stride(self.f.imod(inner.base, op.by), inner.by)
-            return self.divided(op, self.spread(inner))
+            return self.divided(op, node.args[0], self.spread(inner))
         value = self.value(node)
         return Stride(value, 0) if value.type.lanes == 1 else value
 
@@ -439,9 +442,13 @@ class Writer:
             total = self.f.add(total, self.f.mul(vector, c) if c != 1 else vector)
         return total
 
-    def divided(self, op: FloorDiv | Mod, value: Value) -> Value:
+    def divided(self, op: FloorDiv | Mod, node: Node, value: Value) -> Value:
         """Return the quotient or remainder in every lane; indices are not negative where this is reached."""
-        return self.f.binary("udiv" if isinstance(op, FloorDiv) else "urem", value, op.by)
+        f, divide = self.f, "udiv" if isinstance(op, FloorDiv) else "urem"
+        if not 0 <= bounds(node)[0] <= bounds(node)[1] < 1 << 31:
+            return f.binary(divide, value, op.by)
+        # Vectors of 64-bit numbers have no high half of a product, which divisions by constants are made of.
+        return f.cast("zext", f.binary(divide, f.cast("trunc", value, "i32"), op.by), "i64")
 
     def stays_inside(self, node: Node, by: int, size: int, step: Step) -> bool:
         """Whether all lanes fall into the same block of `size`: lanes start at multiples of their number."""

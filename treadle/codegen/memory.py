@@ -7,6 +7,8 @@ from treadle.core import DType
 
 from .llvm import I32, Function, Value, compute_type, const, storage_type
 
+STEPS = 4  # the widest distance of elements that vectors are loaded for whole; wider apart, they are gathered
+
 
 def load_lanes(
     f: Function, pointer: Value, index: Value, dtype: DType, lanes: int, *, mask: Value | None = None
@@ -24,6 +26,29 @@ def load_lanes(
     else:
         stored = f.load(address, kind)
     return widen(f, stored, dtype)
+
+
+def load_apart(f: Function, pointer: Value, base: Value, by: int, dtype: DType, lanes: int) -> Value:
+    """Return the elements at base, base + by, ..., ready to compute with: every by-th lane of `by` vectors.
+
+    `by` is 2 to STEPS, or -1. The vectors end where the last element does: nothing behind it is read.
+    """
+    kind = storage_type(dtype, lanes)
+
+    def part(offset: int) -> Value:
+        return f.load(f.gep(pointer, f.iadd(base, offset), kind.with_lanes(1)), kind)
+
+    if by < 0:
+        turned = part(1 - lanes)
+        return widen(f, f.shuffle(turned, turned, list(reversed(range(lanes)))), dtype)
+    starts = [*(k * lanes for k in range(by - 1)), by * (lanes - 1) + 1 - lanes]
+    found = part(0)
+    for k in range(1, by):
+        here = [min(by * i // lanes, by - 1) for i in range(lanes)]  # the vector that each lane is in
+        before = [min(by * i, lanes - 1) if k == 1 else i for i in range(lanes)]
+        picks = [lanes + by * i - starts[k] if here[i] == k else before[i] for i in range(lanes)]
+        found = f.shuffle(found, part(starts[k]), picks)
+    return widen(f, found, dtype)
 
 
 def store_lanes(

@@ -14,7 +14,16 @@ def load_wide(f: Function, pointer: Value, dtype: DType, wide: VType, mask: Valu
     """Elements of `dtype` from memory as `wide`; zeros where the mask is false."""
     kind = storage_type(dtype, wide.lanes)
     value = f.load(pointer, kind) if mask is None else f.masked_load(pointer, kind, mask, 0)
-    return f.cast("fpext", widen(f, value, dtype), wide.elem)
+    return to_shuffle(f, f.cast("fpext", widen(f, value, dtype), wide.elem), dtype)
+
+
+def to_shuffle(f: Function, value: Value, dtype: DType) -> Value:
+    """A widened vector that may be shuffled.
+
+    LLVM 20 takes an interleaving of two widened 256-bit halves for the widening of one interleaving of both, which is
+    wrong beyond the first 128 bits: float16 is widened before anything is shuffled.
+    """
+    return f.opaque(value) if dtype.name == "float16" and value.type.lanes > 1 else value
 
 
 def transpose(f: Function, rows: Sequence[Value]) -> list[Value]:

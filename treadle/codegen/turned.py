@@ -9,7 +9,7 @@ from treadle.schedule.turned import Turned, TurnedSchedule
 from .llvm import I64, Function, Module, Value, const
 from .loops import Step, Writer
 from .memory import load_lanes
-from .pack import transpose
+from .pack import to_shuffle, transpose
 
 
 def emit_turned(schedule: TurnedSchedule, name: str) -> str:
@@ -80,6 +80,8 @@ class _Turned:
         with writer.scope():
             writer.known[-1] |= {s.row: first, s.column: column}
             where = writer.scalar(operand.where)
+        if operand.back:
+            where = f.isub(where, rows - 1)
         mask = None if rows == s.lanes else f.lane_mask(rows, s.lanes)
         pointer, dtype = writer.pointers[operand.buffer], operand.buffer.dtype
         loaded = [
@@ -87,4 +89,11 @@ class _Turned:
             for q in range(columns)
         ]
         missing = [const(0, loaded[0].type)] * (s.lanes - columns)
-        return transpose(f, [*loaded, *missing])
+        block = [*[to_shuffle(f, row, dtype) for row in loaded], *missing]
+        small = loaded[0].type if loaded[0].type.elem_nbytes < 4 else None
+        if small is not None:  # shuffles are of 32 bits
+            block = [f.cast("zext", row, "i32") for row in block]
+        found = transpose(f, block)
+        if small is not None:
+            found = [f.cast("trunc", row, small.elem) for row in found]
+        return found[rows - 1 :: -1] if operand.back else found

@@ -41,6 +41,9 @@ def _of(node: Node, found: Mapping[Node, Bounds | None]) -> Bounds | None:
         return 0, node.args[0].shape[node.op.axis] - 1
     if isinstance(node.op, Iota):
         return 0, max(node.op.size - 1, 0)
+    if node.op.name == "clip":
+        low, high = const_value(node.args[1]), const_value(node.args[2])
+        return (low, high) if isinstance(low, int) and isinstance(high, int) and low <= high else None
     if node.op.name in PASSING:
         return _joined([found[a] for a in (node.args[1:] if node.op.name == "where" else node.args)])
     return None

@@ -88,7 +88,8 @@ class Lgamma(DoubleFunction):
         value = select(fn("lt", fn("abs", off_one), double(0.26)), horner(off_one, NEAR_ONE), value)
         sine = fn("abs", fn("sin", _times_pi(x)))
         mirrored = fn("sub", fn("sub", double(math.log(math.pi)), fn("log", sine)), value)
-        value = select(reflected, mirrored, value)
+        pole = fn("eq", sine, double(0.0))  # also where the value overflows: infinite, not infinity less infinity
+        value = select(reflected, select(pole, double(math.inf), mirrored), value)
         size = fn("abs", x)
         value = select(fn("lt", size, double(1e-20)), fn("neg", fn("log", size)), value)
         return select(fn("eq", size, double(math.inf)), size, value)

@@ -1,14 +1,14 @@
 """Ops that read or write at positions known only at run time, or that make values from positions.
 
 A formula never reads outside its operand: indices are clamped in it. `checks` says what makes an index wrong, as nodes
-of the same program; who runs the program looks at them afterwards and raises IndexRangeError.
+of the same program; who runs the program looks at them first and raises IndexRangeError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -41,11 +41,12 @@ class Check(NamedTuple):
     low: Node
     high: Node
     message: str  # with {value} in it
-    allowed: tuple[int, int]
+    allowed: tuple[float, float]
+    raises: type[Exception] = IndexRangeError
 
-    def error(self, low: int, high: int) -> IndexRangeError:
+    def error(self, low: Any, high: Any) -> Exception:
         """Return the error to raise for these extremes; it names the one that is out of range."""
-        return IndexRangeError(self.message.format(value=low if low < self.allowed[0] else high))
+        return self.raises(self.message.format(value=str(low if low < self.allowed[0] else high)))
 
 
 @runtime_checkable

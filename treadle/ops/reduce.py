@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core import ShapeError, Type, from_numpy, int32, int64
-from treadle.ir import Node
+from treadle.ir import Node, Op
 
 from .base import FLOATS, NUMERIC, Array, Composite, Reduction, check_axes, check_dtypes, reduced_shape, sum_dtype
 from .broadcast import broadcast_to, ones_like, reshape, restore_axes
@@ -19,6 +19,8 @@ from .compare import Equal, IsNan
 from .indexing import Iota
 from .logic import LogicalOr, where
 from .movement import Pad, Permute, Slice
+
+FEW = 16  # elements up to which running products are written out
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def _share_among_ties(ct: Node, out: Node, x: Node, axes: tuple[int, ...]) -> No
 def product_of_others(x: Node, axes: tuple[int, ...]) -> Node:
     """Return for each element the product of all other elements along `axes`, without dividing.
 
-    Products of those before and of those after come from log2(n) steps of doubling reach (Hillis and Steele, 1986).
+    Products of those before and of those after come from log2(n) steps of doubling reach (Hillis and Steele, 1986),
+    which fuse with what is around them; in long rows these would be done again for each element, and products run on.
     """
     kept = tuple(a for a in range(x.type.ndim) if a not in axes)
     order = Permute((*kept, *axes))
@@ -113,6 +116,8 @@ def product_of_others(x: Node, axes: tuple[int, ...]) -> Node:
         return Pad((*front, max(by, 0)), (*front, max(-by, 0)), 1)(part)
 
     def scan(direction: int) -> Node:
+        if n > FEW:
+            return shift(Op.registry["cumulative"](len(kept), "prod", direction < 0)(rows), direction)
         y, reach = shift(rows, direction), 1
         while reach < n - 1:
             y, reach = y * shift(y, direction * reach), reach * 2

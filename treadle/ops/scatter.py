@@ -31,8 +31,9 @@ COMBINES = ("set", *AT)
 class ScatterAlong(TensorOp):
     """x with the values combined into the places along `axis` that `index` names; index and values have one shape.
 
-    Their sizes are those of x but on `axis`. Values arrive in the order they have along the axis: of several for one
-    place, `set` keeps the last, and sums have the same bits for any number of threads.
+    Their sizes are those of x but on `axis`. Or the index has size 1 on all other axes: all lines then have the same
+    places, and values are whole slices. Values arrive in the order they have along the axis: of several for one place,
+    `set` keeps the last, and sums have the same bits for any number of threads.
     """
 
     name = "scatter_along"
@@ -48,10 +49,16 @@ class ScatterAlong(TensorOp):
             raise DTypeError(f"scatter: indices have dtype {index.dtype.name}. Convert them to integers with astype().")
         if not 0 <= self.axis < x.ndim:
             raise ShapeError(f"scatter: axis {self.axis} is out of range for {x}, which has {x.ndim} axes.")
-        if index.shape != values.shape or index.ndim != x.ndim or self._others(index) != self._others(x):
+        one_line = (1,) * (x.ndim - 1)
+        fits = x.ndim == index.ndim == values.ndim and index.shape[self.axis] == values.shape[self.axis]
+        if (
+            not fits
+            or self._others(values) != self._others(x)
+            or self._others(index) not in (self._others(x), one_line)
+        ):
             raise ShapeError(
                 f"scatter: index {index} and values {values} do not fit {x}. They must have one shape, and the sizes "
-                f"of x on all axes but {self.axis}."
+                f"of x on all axes but {self.axis}; the index may have size 1 there."
             )
         if x.shape[self.axis] == 0 and index.size:
             raise ShapeError(f"scatter: axis {self.axis} of {x} is empty, there is no place. Give an empty index.")
@@ -65,7 +72,7 @@ class ScatterAlong(TensorOp):
         return range_checks("scatter", index, x.shape[self.axis], f"axis {self.axis} of {x.type}")
 
     def eval(self, x: Array, index: Array, values: Array) -> Array:
-        out = x.copy()
+        out, index = x.copy(), np.broadcast_to(index, values.shape)
         if not index.size:
             return out
         places = list(np.ix_(*[np.arange(n, dtype=np.int64) for n in index.shape]))
@@ -85,6 +92,8 @@ class ScatterAlong(TensorOp):
 
     def vjp(self, ct: Node, out: Node, x: Node, index: Node, values: Node) -> Sequence[Node | None]:
         there = TakeAlongAxis(self.axis)
+        if index.shape != values.shape:
+            index = Op.registry["broadcast_to"](values.shape)(index)
         match self.combine:
             case "sum":
                 return [ct, None, there(ct, index)]
@@ -135,4 +144,7 @@ class ScatterAlong(TensorOp):
 def scatter_along(x: Node, index: Node, values: Node, axis: int, combine: str) -> Node:
     """Return the scatter, sums and products of 16-bit floats made in float32."""
     wide = sum_dtype(x.dtype) if combine in ("sum", "prod") else x.dtype
+    if index.op.name == "broadcast_to" and index.args[0].type.ndim == x.type.ndim:
+        same = index.args[0]  # for all lines: it need not be written out for each
+        index = same if same.type.size == same.shape[axis] == index.shape[axis] else index
     return cast(ScatterAlong(axis, combine)(cast(x, wide), index, cast(values, wide)), x.dtype)

@@ -24,6 +24,7 @@ from treadle.te import (
     Comment,
     Fetch,
     For,
+    Mod,
     Nest,
     Reduce,
     Stmt,
@@ -45,7 +46,10 @@ from treadle.te import (
     variables,
 )
 
+from .pieces import Piece, periods, pieces
+
 BLOCK = 4096  # elements of an elementwise tile
+STEPS = 4  # the widest distance of elements read without gathering them
 STASH_COST = 12  # flops from which a value used in two passes over a row is kept instead of computed again
 STASH_NBYTES = 32 * 1024  # and the most memory for it: it has to stay in the first-level cache
 
@@ -164,10 +168,27 @@ class _Scheduler:
         high = fn("min", add(low, BLOCK), index(inner)) if inner % BLOCK else add(low, BLOCK)
         if blocks == 1:
             low, high = index(0), index(inner)
-        rows = For(r, low, high, stores, "vector", self.wide(min(inner, BLOCK)))
+        parts = pieces(r, stores) if inner >= self.lanes() else [(0, r, stores)]
+        if blocks > 1 and any(periods(v, inside) for _, v, inside in parts[1:]):
+            parts = [(0, r, stores)]
+        rows = [self.piece(part, low, high, inner, blocks) for part in parts]
         work = sum(cost(v) for v in values) * outer * inner
         kind = "elementwise, flat" if outer == 1 else f"elementwise, {outer} rows of {inner}"
-        return self.schedule((rows,), t, outer * blocks, work, kind)
+        return self.schedule(tuple(rows), t, outer * blocks, work, kind)
+
+    def piece(self, part: Piece, low: Node, high: Node, inner: int, blocks: int) -> For:
+        """Return the loop over what a block, from low to high, has of a piece of a row."""
+        start, v, stores = part
+        extent = _extent(v)
+        if blocks == 1:
+            low, high = index(0), index(extent)
+        elif extent < inner:
+            low = fn("min", fn("max", add(low, -start), index(0)), index(extent))
+            high = fn("max", low, fn("min", add(high, -start), index(extent)))
+        lanes, common = self.wide(min(extent, BLOCK)), periods(v, stores)
+        while lanes > self.lanes() and common % lanes:  # lanes that lie in one period read it evenly
+            lanes //= 2
+        return For(v, low, high, stores, "vector", lanes if common % lanes == 0 else self.wide(min(extent, BLOCK)))
 
     def places(self) -> dict[Node, Place]:
         """Return the parts of the one result and where in it each lies, if it is nothing but parts side by side.
@@ -199,8 +220,9 @@ class _Scheduler:
         self.inner = math.prod(self.extents)
         columns = self.column_extent(root)
         lanes = self.lanes()
-        if self.inner < lanes // 2 and self.outer >= 4 * lanes:
-            columns = max(columns, self.outer)
+        if self.inner < lanes // 2 and self.outer >= 4 * lanes and columns < lanes:
+            turned = self.turned_extent()
+            columns = turned if turned >= lanes else self.outer
         r, c = Var("r", self.inner)(), Var("c", columns)()
         self.passes(add(scale(Var("p", self.outer // max(columns, 1))(), columns), c), r)
         along_rows = _evenness(self.reads, r)
@@ -215,7 +237,26 @@ class _Scheduler:
         if not isinstance(root.op, Reduction):
             return root.shape[-1] if root.shape else 1
         shape = root.args[0].shape
-        return math.prod(shape[max(root.op.axes, default=-1) + 1 :])
+        behind = math.prod(shape[max(root.op.axes, default=-1) + 1 :])
+        return behind if behind > 1 else self.turned_extent()
+
+    def turned_extent(self) -> int:
+        """Return how many neighbouring results lie side by side in operands whose axes are read in another order."""
+        t = Var("t", self.outer)()
+        self.passes(t, Var("r", self.inner)())
+        nbytes: dict[int, int] = {}
+        for buffer, where in self.reads:
+            for term, step in terms_of(where)[0].items():
+                if 1 <= step <= STEPS and isinstance(term.op, Mod) and term.args[0] is t:
+                    extent = term.op.by
+                elif step == 1 and term is t:
+                    extent = self.outer
+                else:
+                    continue
+                if self.outer % extent == 0:
+                    nbytes[extent] = nbytes.get(extent, 0) + buffer.size * buffer.dtype.itemsize
+        self.reads.clear()
+        return max(nbytes, key=lambda extent: nbytes[extent], default=1)
 
     def rows(self) -> LoopSchedule:
         """Return one row after the other, its elements in lanes."""
@@ -390,9 +431,15 @@ def _even_suffix(reads: Sequence[tuple[Buffer, Node]], axes: Sequence[Node], sha
     return count
 
 
-def _evenness(reads: Sequence[tuple[Buffer, Node]], var: Node) -> int:
-    """Return how many bytes of operands are read next to each other when `var` runs in lanes."""
-    return sum(b.size * b.dtype.itemsize for b, where in reads if terms_of(where)[0].get(var) == 1)
+def _evenness(reads: Sequence[tuple[Buffer, Node]], var: Node) -> tuple[int, int]:
+    """Return how few bytes of operands are gathered, and how many lie side by side, when `var` runs in lanes."""
+    gathered = even = 0
+    for buffer, where in reads:
+        step = terms_of(where)[0].get(var, 0)
+        nbytes = buffer.size * buffer.dtype.itemsize
+        gathered += nbytes * (abs(step) > STEPS or (step == 0 and var in variables(where)))
+        even += nbytes * (step == 1)
+    return -gathered, even
 
 
 def _extent(var: Node) -> int:

@@ -13,6 +13,7 @@ from treadle.te import (
     Fetch,
     For,
     Nest,
+    Stmt,
     Store,
     Var,
     add,
@@ -52,13 +53,15 @@ def schedule_scatter(body: Graph, cpu: Cpu) -> LoopSchedule:
     wide = convert(Fetch(place)(k), int64)
     row = fn("min", fn("max", wide, literal(0, int64)), literal(max(op.size - 1, 0), int64))
 
-    def columns(*body: Store) -> For:
-        return For(c, low, high, body, "vector", lanes)
+    def columns(store: Store) -> Stmt:
+        return store if after == 1 else For(c, low, high, (store,), "vector", lanes)
 
     first = add(scale(a, op.size * after), scale(p, after), c)
     onto = add(scale(a, op.size * after), scale(row, after), c)
     value = Fetch(source)(add(scale(a, count * after), scale(k, after), c))
-    clear = For(p, index(0), index(op.size), (columns(Store(target, first, literal(0, out.dtype))),))
+    # Where slices are single elements, the line they are added to is dense.
+    how = ("vector", lanes) if after == 1 else ("serial", 1)
+    clear = For(p, index(0), index(op.size), (columns(Store(target, first, literal(0, out.dtype))),), *how)
     collect = For(k, index(0), index(count), (columns(Store(target, onto, fn("add", Fetch(target)(onto), value))),))
     shape = f"{count} slices of {before} x {after} onto {op.size} places"
     loop = For(t, index(0), index(before * blocks), (clear, collect), "parallel")

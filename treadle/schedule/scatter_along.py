@@ -31,6 +31,7 @@ from treadle.te import (
 
 from .loops import Cpu, LoopSchedule
 
+WIDTH = 4  # vectors of a tile: neighbouring lines are in the same lines of the cache, and pages
 SCALARS = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
 
 
@@ -46,18 +47,19 @@ def schedule_scatter_along(body: Graph, cpu: Cpu) -> LoopSchedule:
     target = Buffer("out", out.dtype, out.type.size, "arg", len(buffers))
     vector = max(1, cpu.vector_bytes // max(out.dtype.itemsize, 4))
     lanes = min(vector, 1 << max(after - 1, 0).bit_length())
-    blocks = max(1, -(-after // lanes))
+    width = WIDTH * lanes
+    blocks = max(1, -(-after // width))
     t, p, k, c = Var("t", before * blocks)(), Var("p", size)(), Var("k", count)(), Var("c", after)()
     a, block = floordiv(t, blocks), mod(t, blocks)
-    low = scale(block, lanes)
-    high = fn("min", add(low, lanes), index(after))
+    low = scale(block, width)
+    high = fn("min", add(low, width), index(after))
 
     def columns(store: Store) -> Stmt:
         return store if after == 1 else For(c, low, high, (store,), "vector", lanes)
 
     every = add(scale(a, size * after), scale(p, after), c)
     given = add(scale(a, count * after), scale(k, after), c)
-    wide = convert(Fetch(place)(given), int64)
+    wide = convert(Fetch(place)(given if out.args[1].shape == out.args[2].shape else k), int64)
     row = fn("min", fn("max", wide, literal(0, int64)), literal(max(size - 1, 0), int64))
     onto = add(scale(a, size * after), scale(row, after), c)
     value = Fetch(source)(given)

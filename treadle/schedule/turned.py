@@ -35,12 +35,16 @@ BLOCK = 4096  # elements of a parallel tile, about
 
 @dataclass(frozen=True)
 class Turned:
-    """An operand that is read across: element (o, i, j) is at `where`, `step` further on for the next j, 1 for i."""
+    """An operand that is read across: element (o, i, j) is at `where`, `step` further on for the next j, 1 for i.
+
+    Or 1 back, where it is read from its end.
+    """
 
     buffer: Buffer
     register: Buffer
     where: Node
     step: int
+    back: bool
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _merged(shape: Sequence[int], steps: Sequence[tuple[int, ...]]) -> tuple[lis
 
 def _row(sizes: Sequence[int], steps: Sequence[Sequence[int]], cpu: Cpu) -> int | None:
     """Return the axis along which operands read across are dense, if there are such and the blocks are worth it."""
-    rows = {a for s in steps if s[-1] not in (0, 1) for a in range(len(sizes) - 1) if s[a] == 1}
+    rows = {a for s in steps if s[-1] not in (0, 1) for a in range(len(sizes) - 1) if abs(s[a]) == 1}
     if len(rows) != 1:
         return None
     (row,) = rows
@@ -170,17 +174,19 @@ def _scheduled(body: Graph, cpu: Cpu, merged: Sequence[int], axis: int) -> Turne
         terms, _ = terms_of(where)
         across = terms.get(column, 0)
         even = not any({row, column} & variables(t) for t in terms if t not in (row, column))
-        if across in (0, 1) or terms.get(row) != 1 or not even:
+        down = terms.get(row, 0)
+        if across in (0, 1) or abs(down) != 1 or not even:
             return Fetch(buffer)(where)
         if (buffer, where) not in turned:
             register = Buffer(f"t{len(turned)}", buffer.dtype, 1, "register")
-            turned[buffer, where] = Turned(buffer, register, where, across)
+            turned[buffer, where] = Turned(buffer, register, where, across, down < 0)
         return Fetch(turned[buffer, where].register)()
 
     inliner = Inliner(leaf, body.outputs)
     values = [inliner.value(n, unflatten_index(flat, n.shape)) for n in body.outputs]
-    widths = {t.buffer.dtype.itemsize for t in turned.values()}
-    if len(widths) != 1 or not widths <= {4, 8} or math.prod(shape) == 0:
+    widths = {max(t.buffer.dtype.itemsize, 4) for t in turned.values()}
+    flags = any(t.buffer.dtype.kind == "bool" for t in turned.values())  # a bit each in registers
+    if len(widths) != 1 or flags or math.prod(shape) == 0:
         return None
     lanes = cpu.vector_bytes // widths.pop()
     run = max(BLOCK // lanes // lanes, 1) * lanes

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from treadle.core import ShapeError, broadcast_shapes
 
 from . import elementwise as ew
 from . import manipulation as shapes
 from . import reductions
-from .creation import arange
+from .creation import asarray
 from .indexing import take
 from .linalg import matmul
 from .norms import root, vector_norm
@@ -73,8 +75,8 @@ def pdist(input: Operand, p: float = 2.0) -> Tensor:
     every = shapes.reshape(cdist(x, x, p, MODES[2]), (rows * rows,))
     if rows < 2:
         return every[:0]
-    parts = [arange(i * rows + i + 1, (i + 1) * rows) for i in range(rows - 1)]
-    return take(every, shapes.concat(parts), axis=0)
+    first, second = np.triu_indices(rows, 1)
+    return take(every, asarray(first * rows + second), axis=0)
 
 
 def dist(input: Operand, other: Operand, p: float = 2.0) -> Tensor:

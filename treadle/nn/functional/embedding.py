@@ -219,4 +219,6 @@ def _bag_of(what: str, numbers: Tensor, offsets: Tensor, include_last_offset: bo
                 f"{numbers.size} numbers."
             )
     places = arange(numbers.size, dtype=offsets.dtype)
-    return searchsorted(offsets, places, side="right") - 1, offsets.size - include_last_offset
+    # Where offsets rise from 0 nothing is clipped; but then indices need no check, which would search all over again.
+    bag = ew.clip(searchsorted(offsets, places, side="right") - 1, 0, max(offsets.size - 1, 0))
+    return bag, offsets.size - include_last_offset
