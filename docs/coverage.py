@@ -43,7 +43,6 @@ TORCH = (
 IN_PLACE = "Tensors do not change: the name without the underscore."
 DEPRECATED = "Deprecated in PyTorch: the name with an underscore behind it."
 PROCESSES = "There is one process, whose threads share each kernel: the model as it is."
-LAZY = "Sizes are given, not found at the first call. A wrong one is an error that names both; `nn.summary` shows all."
 COMPLEX = "There is no complex dtype: numbers are real."
 TRANSFORM = (
     "Its input or its result is complex. It exists to say so: `numpy.fft`, or products with `td.cos` and `td.sin`."
@@ -62,27 +61,19 @@ REASONS: dict[str, dict[str, str]] = {
     "array API, fft": {"*fft": TRANSFORM, "*fftn": TRANSFORM},
     "torch.nn": {
         "Container": "Deprecated in PyTorch: `nn.Module`.",
-        "CrossMapLRN2d": "The older form of `nn.LocalResponseNorm`, which computes the same.",
+        "CrossMapLRN2d": "The older form of `nn.LocalResponseNorm`, whose sums never drop the first channel.",
         "DataParallel": PROCESSES,
-        "Lazy*": LAZY,
         "LinearCrossEntropyOptions": "How PyTorch splits the work. `nn.LinearCrossEntropyLoss` takes none.",
         "NLLLoss2d": "Deprecated in PyTorch: `nn.NLLLoss` takes images, too.",
         "SyncBatchNorm": "There is one process: `nn.BatchNorm1d`, `nn.BatchNorm2d`, `nn.BatchNorm3d`.",
-        "Uninitialized*": LAZY,
         "factory_kwargs": INTERNAL,
     },
     "torch.nn.Module": {
         **{name: f"`{text}`" if text.endswith((")", "]")) else text for name, text in MODULES.items()},
-        "*_hook": "A hook after each call, `register_forward_hook`, is all; `td.vjp` for what passes backwards.",
         "T_destination": INTERNAL,
         "call_super_init": INTERNAL,
         "dump_patches": INTERNAL,
-        "compile": "`td.compile(model)`, or better of the whole step.",
-        "get_buffer": "`dict(module.named_buffers())[path]`",
-        "*et_extra_state": "State is in cells: `nn.Buffer`.",
-        "set_submodule": "`setattr(module, name, other)`",
         "share_memory": PROCESSES,
-        "to_empty": "`.to(dtype)`: everything is on the CPU.",
         **dict.fromkeys(("ipu", "mtia", "xpu"), "Not needed: everything is on the CPU."),
     },
     "torch.nn.functional": {
@@ -91,8 +82,6 @@ REASONS: dict[str, dict[str, str]] = {
         "grouped_mm": SHORT,
         "scaled_grouped_mm": SHORT,
         "scaled_mm": SHORT,
-        "multi_head_attention_forward": "What `nn.MultiheadAttention` calls in PyTorch: that layer, or "
-        "`scaled_dot_product_attention`.",
     },
     "torch.nn.init": dict.fromkeys(
         (
@@ -141,12 +130,6 @@ ARGUMENTS = {
     "RNNCellBase.num_chunks": "A subclass says how many gates it has: `nn.RNNCell`, `nn.LSTMCell`, `nn.GRUCell`.",
     "Optimizer.defaults": "`lr` and `options`: the rate is state, the other settings are not.",
     "AveragedModel.multi_avg_fn": "`avg_fn`; a compiled function fuses the averages.",
-    "load_state_dict.assign": "Values are converted to the dtype of each parameter: `to` changes that.",
-    "register_forward_hook.prepend": "Hooks are called in the order they are registered.",
-    "register_forward_hook.with_kwargs": "Hooks get the module, its arguments without names, and the result.",
-    "register_forward_hook.always_call": "An error ends the call.",
-    "state_dict.destination": "`{**held, **module.state_dict(prefix=prefix)}`",
-    "state_dict.keep_vars": "`dict(module.named_parameters())`, `dict(module.named_buffers())`",
 }
 
 

@@ -11,6 +11,7 @@ from treadle.autodiff import backward as _backward
 from treadle.autodiff import grad, jvp, stop_gradient, value_and_grad, vjp
 from treadle.autodiff import scan_vjp as _scan_vjp
 from treadle.core import (
+    AxisError,
     CheckpointError,
     CompileError,
     ConfigError,
@@ -350,6 +351,7 @@ def __getattr__(name: str) -> ModuleType:
 
 
 __all__ = [
+    "AxisError",
     "Cell",
     "CheckpointError",
     "CompileError",

@@ -77,6 +77,8 @@ def test_train_sample_and_explain(text: str, tmp_path: Path):
     assert len(first.output) == len("def ") + 20 + 1
     assert call("sample", str(run), "--prompt", "def ", "--tokens", "20").output == first.output
     assert call("sample", str(run), "--prompt", "def ", "--tokens", "20", "--seed", "1").output != first.output
+    narrow = [call("sample", str(run), "--tokens", "20", *s).output for s in (["--top-p", "1e-9"], ["--top-k", "1"])]
+    assert narrow[0] == narrow[1]
 
     # Six more steps than the six it was made with.
     more = call("train", "gpt", "--resume", str(run), "--steps", "12", "--no-explain")

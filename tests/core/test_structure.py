@@ -152,3 +152,12 @@ def test_types() -> None:
     assert t == Type(bfloat16, (2, 3))
     assert t != Type(float32, (2, 3))
     assert len({t, Type(bfloat16, (2, 3)), Type(float32, (2, 3))}) == 2
+
+
+def test_an_axis_out_of_range_is_an_index_error() -> None:
+    """As in the array API, NumPy and PyTorch; and a ShapeError, hence a ValueError."""
+    for error in (td.AxisError, IndexError, ShapeError, ValueError):
+        with pytest.raises(error, match="axis 2 is out of range"):
+            td.expand_dims(td.ones(3), axis=2)
+        with pytest.raises(error, match="axis -3 is out of range"):
+            td.sum(td.ones((2, 2)), axis=-3)

@@ -88,7 +88,8 @@ class Maker:
         ops = [
             self.elementwise, self.elementwise, self.elementwise, self.compare, self.cast, self.reduce, self.reduce,
             self.arg, self.reshape, self.permute, self.slice, self.pad, self.concat, self.broadcast, self.take,
-            self.matmul, self.along, self.triangle, self.scatter,
+            self.matmul, self.along, self.triangle, self.scatter, self.order, self.running, self.repeat, self.logic,
+            self.quotient, self.choose, self.put, self.convolve, self.diagonal,
         ]  # fmt: skip
         self.random.choice(ops)()
 
@@ -237,6 +238,99 @@ class Maker:
         if x.shape[0] and count * (x.size // x.shape[0]) <= MOST:
             y = self.leaf(x.dtype, (count, *x.shape[1:]))
             self.add(x.at[self.positions(x.shape[0], (count,))].add(y), self.bound(x) + count * self.bound(y))
+
+    def order(self) -> None:
+        x = self.pick("float", "int", "uint", ndim=1)
+        axis, descending = self.random.randrange(x.ndim), self.random.random() < 0.3
+        if x.shape[axis] and self.random.random() < 0.5:
+            self.add(td.argsort(x, axis=axis, descending=descending), x.shape[axis])
+        else:
+            self.add(td.sort(x, axis=axis, descending=descending), self.bound(x))
+
+    def running(self) -> None:
+        x = self.pick("float", "int", ndim=1)
+        axis = self.random.randrange(x.ndim)
+        bound = self.bound(x) * max(x.shape[axis], 1)
+        if bound <= LIMIT[x.dtype.short]:
+            self.add(td.cumulative_sum(x, axis=axis, dtype=x.dtype), bound)
+        elif x.shape[axis]:
+            self.add((td.cummax if self.random.random() < 0.5 else td.cummin)(x, axis).values, self.bound(x))
+
+    def repeat(self) -> None:
+        x = self.pick(ndim=1)
+        axis, count = self.random.randrange(x.ndim), self.random.choice((1, 2, 3))
+        match self.random.randint(0, 3):
+            case 0:
+                self.add(td.roll(x, self.random.randint(-5, 5), axis=axis), self.bound(x))
+            case 1:
+                self.add(td.flip(x, axis=axis), self.bound(x))
+            case 2 if x.size * count <= MOST:
+                self.add(td.stack([x] * count, axis=self.random.randint(0, x.ndim)), self.bound(x))
+            case _ if x.size * count <= MOST:
+                self.add(td.repeat(x, count, axis=axis), self.bound(x))
+            case _:
+                pass
+
+    def logic(self) -> None:
+        x = self.pick("bool", "int", "uint")
+        y = self.like(x)
+        functions = (td.bitwise_and, td.bitwise_or, td.bitwise_xor)
+        # Of numbers from -2**n to 2**n - 1, each gives one of these.
+        bound = 1 << max(self.bound(x), self.bound(y)).bit_length()
+        if math.prod(np.broadcast_shapes(x.shape, y.shape)) <= MOST:
+            self.add(self.random.choice(functions)(x, y), bound)
+
+    def quotient(self) -> None:
+        x = self.pick("float", "int", "uint")
+        by = self.random.choice((2, 3, 5) if x.dtype.kind == "uint" else (2, 3, -3, 5))
+        function = td.remainder if x.dtype.kind == "float" or self.random.random() < 0.5 else td.floor_divide
+        self.add(function(x, by), max(self.bound(x), 5))
+
+    def choose(self) -> None:
+        mask = self.pick("bool")
+        x = self.pick("float", "int", "uint")
+        if fits(mask.shape, x.shape):
+            y = self.leaf(x.dtype, x.shape[1:])
+            self.add(td.where(mask, x, y), max(self.bound(x), self.bound(y)))
+
+    def put(self) -> None:
+        """Elements set, or the larger kept, at places that differ or do not matter."""
+        x = self.pick("float", "int", ndim=1)
+        if not x.shape[0]:
+            return
+        if self.random.random() < 0.5:
+            y = self.leaf(x.dtype, (4, *x.shape[1:]))
+            if y.size <= MOST:
+                where = self.positions(x.shape[0], (4,))
+                self.add(
+                    td.index_reduce(x, 0, td.remainder(where, x.shape[0]), y, "amax"), max(self.bound(x), self.bound(y))
+                )
+        else:
+            y = self.leaf(x.dtype, x.shape[1:])
+            self.add(x.at[self.random.randrange(x.shape[0])].set(y), max(self.bound(x), self.bound(y)))
+
+    def convolve(self) -> None:
+        """One image of up to three axes, taps of whole numbers."""
+        x = self.pick("float", ndim=2)
+        if not 2 <= x.ndim <= 3 or not x.size or x.shape[0] > 40:
+            return
+        channels, taps = x.shape[0], tuple(self.random.randint(1, min(s, 3)) for s in x.shape[1:])
+        bound = self.bound(x) * 3 * channels * math.prod(taps)
+        if bound > LIMIT[x.dtype.short]:
+            x = self.add(td.clip(x, -1, 1), 1)
+            bound = 3 * channels * math.prod(taps)
+        if bound > LIMIT[x.dtype.short]:
+            return
+        weight = self.leaf(x.dtype, (self.random.choice((1, 2, 5, 17)), channels, *taps))
+        function = td.nn.functional.conv1d if x.ndim == 2 else td.nn.functional.conv2d
+        y = function(x, weight, stride=self.random.choice((1, 1, 2)), padding=self.random.choice((0, 1)))
+        if y.size <= MOST:
+            self.add(y, bound)
+
+    def diagonal(self) -> None:
+        x = self.pick(ndim=2)
+        a, b = self.random.sample(range(x.ndim), 2)
+        self.add(td.diagonal(x, self.random.randint(-1, 1), a, b), self.bound(x))
 
     def triangle(self) -> None:
         x = self.pick("float", "int", ndim=2)

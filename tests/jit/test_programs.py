@@ -106,3 +106,18 @@ def test_a_large_sum_has_the_same_bits_for_every_number_of_threads() -> None:
             td.realize(*values)
             results.add(tuple(v.numpy().tobytes() for v in values))
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("dtype", [td.float32, td.bfloat16, td.float64])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_strided_convolution_of_repeated_and_of_reversed_places(channels: int, dtype: td.DType, cpu: str) -> None:
+    """Elements lie 0 or a negative number of places apart."""
+    x = np.random.default_rng(0).integers(-2, 3, (1, channels, 33)).astype(np.float32)
+    w = td.ones((2, channels, 1), dtype=dtype)
+    with config(cpu=cpu):
+        same = td.nn.functional.conv1d(td.broadcast_to(td.asarray(x[:, :, :1], dtype=dtype), x.shape), w, stride=2)
+        turned = td.nn.functional.conv1d(td.flip(td.asarray(x, dtype=dtype), axis=2), w, stride=2)
+        sums = np.broadcast_to(x.sum(1, keepdims=True), (1, 2, 33))
+        np.testing.assert_array_equal(same.astype("float32").numpy(), np.repeat(sums[:, :, :1], 17, 2))
+        np.testing.assert_array_equal(turned.astype("float32").numpy(), sums[:, :, ::-2])

@@ -204,26 +204,6 @@ def test_heads_that_do_not_divide_are_refused() -> None:
         F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
 
 
-@pytest.mark.parametrize("positions", ["rotary", "alibi", None])
-@pytest.mark.parametrize("kv_heads", [1, 4])
-def test_decoding_with_a_cache_gives_what_all_positions_at_once_give(positions: str | None, kv_heads: int) -> None:
-    layer = nn.GroupedQueryAttention(16, 4, kv_heads, positions=positions)
-    x = td.asarray(draw(2, 7, 16))
-    whole = layer(x).numpy()
-    cache = nn.KVCache(2, kv_heads, 10, 4)
-
-    @td.compile
-    def step(x: td.Tensor) -> td.Tensor:
-        with td.no_grad():
-            return layer(x, cache=cache)
-
-    parts = [step(x[:, :3]).numpy(), *(step(x[:, t : t + 1]).numpy() for t in range(3, 7))]
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-5, atol=1e-5)
-    assert int(cache.length) == 7
-    cache.reset()
-    np.testing.assert_allclose(step(x[:, :3]).numpy(), whole[:, :3], rtol=1e-5, atol=1e-5)
-
-
 def test_rotary_products_depend_on_distance_alone() -> None:
     q, k = td.asarray(draw(1, 6)), td.asarray(draw(1, 6))
     for interleaved in (False, True):

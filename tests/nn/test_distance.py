@@ -76,6 +76,15 @@ def test_bilinear() -> None:
         check(F.bilinear, torch.nn.functional.bilinear, arrays[:3])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "float32", "bfloat16"])
+def test_bilinear_keeps_the_dtype(dtype: str) -> None:
+    arrays = [np.arange(-3, 3).reshape(2, 3), np.arange(4).reshape(2, 2), np.arange(24).reshape(4, 3, 2) - 9]
+    got = F.bilinear(*[td.asarray(a).astype(dtype) for a in arrays])
+    want = torch.nn.functional.bilinear(*[torch.tensor(a).to(getattr(torch, dtype)) for a in arrays])
+    assert got.dtype.name == dtype
+    np.testing.assert_array_equal(got.astype("float64").numpy(), want.double().numpy())
+
+
 def test_the_bilinear_layer() -> None:
     for bias in (True, False):
         ours, theirs = nn.Bilinear(4, 3, 6, bias), torch.nn.Bilinear(4, 3, 6, bias)

@@ -7,8 +7,7 @@ import pytest
 
 import treadle as td
 from treadle import nn, optim
-from treadle.core import ConfigError, DataError, IndexRangeError, ShapeError
-from treadle.nn.generate import choose
+from treadle.core import ConfigError, IndexRangeError, ShapeError
 
 SIZES = nn.GPTConfig(vocab_size=11, context=8, layers=2, heads=2, width=12)
 
@@ -95,28 +94,6 @@ def test_a_compiled_step_learns_one_batch(dropout):
     assert step.num_compiles == 1
 
 
-def test_generate_is_repeatable_and_goes_past_the_context():
-    model = nn.GPT(SIZES)
-    tokens = list(nn.generate(model, [1, 2], 12, seed=3))
-    assert len(tokens) == 12
-    assert all(0 <= t < 11 for t in tokens)
-    assert tokens == list(nn.generate(model, [1, 2], 12, seed=3))
-    assert tokens != list(nn.generate(model, [1, 2], 12, seed=4))
-    greedy = list(nn.generate(model, [1, 2], 3, temperature=0))
-    context = [1, 2]
-    for _ in range(3):
-        context.append(int(np.asarray(model(td.asarray([context])))[0, -1].argmax()))
-    assert greedy == context[2:]
-
-
-def test_choosing_follows_the_probabilities():
-    logits = np.log(np.array([0.5, 0.25, 0.25, 1e-30], np.float32))
-    drawn = np.bincount([choose(logits, 1.0, None, 0, i) for i in range(2000)], minlength=4) / 2000
-    assert np.abs(drawn - [0.5, 0.25, 0.25, 0]).max() < 0.03
-    assert {choose(logits, 1.0, 1, 0, i) for i in range(50)} == {0}
-    assert choose(logits, 0.0, None, 0, 0) == 0
-
-
 def test_wrong_settings_are_refused():
     model = nn.GPT(SIZES)
     with pytest.raises(ConfigError, match=r"width 10 is not a multiple of heads 4\. Allowed heads: 1, 2, 5"):
@@ -127,9 +104,3 @@ def test_wrong_settings_are_refused():
         model(td.zeros((1, 9), dtype="int64"))
     with pytest.raises(IndexRangeError, match="index 11 is out of range"):
         np.asarray(model(td.asarray([[11]])))
-    with pytest.raises(DataError, match="the prompt is empty"):
-        next(nn.generate(model, [], 1))
-    with pytest.raises(ConfigError, match="temperature is -1"):
-        next(nn.generate(model, [1], 1, temperature=-1))
-    with pytest.raises(ConfigError, match="top_k is 0"):
-        next(nn.generate(model, [1], 1, top_k=0))

@@ -230,7 +230,7 @@ def test_register_buffer(persistent):
         (lambda: nn.load("/nowhere/x"), td.CheckpointError, "/nowhere/x does not exist"),
         (lambda: nn.save({"a": td.ones(2)}, "/nowhere/x"), td.CheckpointError, "/nowhere/x cannot be written"),
         (lambda: nn.Linear(2, 2).cuda(), AttributeError, "everything is on the CPU"),
-        (lambda: nn.Linear(2, 2).half(), AttributeError, r"PyTorch's half is here: .to\(td.float16\)"),
+        (lambda: nn.Linear(2, 2).compile(), AttributeError, r"PyTorch's compile is here: td.compile\(module\)"),
         (lambda: nn.Linear(2, 2).nonsense, AttributeError, "'Linear' object has no attribute 'nonsense'$"),
     ],
 )
@@ -309,3 +309,72 @@ def test_an_attribute_that_is_deleted_is_noticed():
     del outer.shift
     np.testing.assert_array_equal(np.asarray(run(td.ones((2,)))), 1)
     assert run.num_compiles == 2
+
+
+def test_parts_by_path_are_pytorchs():
+    net = Net()
+    assert net.get_submodule("") is net
+    assert net.get_submodule("body.2") is net.body[2]
+    assert net.get_parameter("body.0.bias") is net.body[0].bias
+    assert net.get_buffer("steps") is net.steps
+    for act, message in [
+        (lambda: net.get_submodule("body.9"), "Sequential has no module '9'. Allowed: 0, 1, 2"),
+        (lambda: net.get_parameter("body.1.weight"), "ReLU has no parameter 'weight'. Allowed: it has none"),
+        (lambda: net.get_buffer("scale"), "Net has no buffer 'scale'. Allowed: steps, scratch"),
+        (lambda: net.set_submodule("body.9", nn.ReLU(), strict=True), "Sequential has no module '9'"),
+    ]:
+        with pytest.raises(AttributeError, match=message):
+            act()
+
+
+def test_parts_are_set_by_name_and_path():
+    net = Net()
+    net.set_submodule("body.1", nn.Tanh())
+    net.set_submodule("body.more", nn.Identity())
+    net.add_module("extra", nn.Linear(2, 2))
+    net.register_module("none", None)
+    net.register_parameter("shift", nn.Parameter(td.zeros((2,))))
+    net.register_parameter("shift", None)
+    net.register_buffer("steps", td.asarray(3))
+    assert isinstance(net.body[1], nn.Tanh)
+    assert isinstance(net.body[3], nn.Identity)
+    assert "extra.weight" in net.state_dict()
+    assert net.none is net.shift is None
+    assert int(net.steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda net: net.add_module("a.b", nn.ReLU()), td.ConfigError, "'a.b' cannot name a module"),
+        (lambda net: net.add_module("", nn.ReLU()), td.ConfigError, "'' cannot name a module"),
+        (lambda net: net.add_module("forward", nn.ReLU()), td.ConfigError, "'forward' is taken by something else"),
+        (lambda net: net.add_module("scale", nn.ReLU()), td.ConfigError, "'scale' is taken by something else"),
+        (lambda net: net.add_module("x", 3), DTypeError, "'x' is a int. It must be a Module, or None"),
+        (lambda net: net.register_parameter("x", td.ones(2)), DTypeError, "'x' is a Tensor. It must be a Parameter"),
+        (lambda net: net.register_buffer("body", td.ones(2)), td.ConfigError, "'body' is taken by something else"),
+    ],
+)
+def test_names_and_parts_that_do_not_fit(act, error, message):
+    with pytest.raises(error, match=message):
+        act(Net())
+
+
+def test_conversions_have_pytorchs_names():
+    layer = nn.Linear(2, 2)
+    held = layer.weight
+    for act, dtype in [
+        (layer.half, "float16"),
+        (layer.double, "float64"),
+        (layer.bfloat16, "bfloat16"),
+        (layer.float, "float32"),
+        (lambda: layer.type(td.float64), "float64"),
+        (lambda: layer.to("cpu", td.float32), "float32"),
+        (lambda: layer.to(td.zeros((1,), dtype="float64")), "float64"),
+        (lambda: layer.to(device="cpu", dtype=td.float16, non_blocking=True), "float16"),
+        (layer.cpu, "float16"),
+        (lambda: layer.to_empty(device="cpu"), "float16"),
+    ]:
+        assert act() is layer
+        assert layer.weight is held
+        assert held.dtype.name == dtype

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -167,3 +169,87 @@ def test_wrong_uses_are_refused() -> None:
         optim.LBFGS([p]).step(p.sum)
     with pytest.raises(TraceError, match=r"Compile the closure, and call step\(closure\) outside"):
         td.compile(lambda: optim.LBFGS([p]).step(p.sum))()
+
+
+def schedule(count: Any) -> Any:
+    return 1.0 / (1.0 + 0.1 * count)
+
+
+def interrupted(line_search: str | None, save: Any) -> tuple[list[Any], list[Any]]:
+    """Return parameters after eight steps, in one go and interrupted after three; `save` moves the state over."""
+    settings = {"line_search_fn": line_search, "max_iter": 3, "history_size": 4, "lr": schedule}
+    ours, opt, closure = problem(td, LOSSES[0], settings)
+    for _ in range(3):
+        opt.step(closure)
+    again, other, other_closure = problem(td, LOSSES[0], settings)
+    for p, q in zip(again, ours, strict=True):
+        p.value = q.detach().numpy().copy()
+    save(opt, other)
+    for _ in range(5):
+        opt.step(closure)
+        other.step(other_closure)
+    return ours, again
+
+
+def by_cells(opt: Any, other: Any) -> None:
+    """Move the state as a checkpoint does: every cell as an array, by name."""
+    saved = {name: np.array(cell.value) for name, cell in opt.cells()}
+    there = dict(other.cells())
+    assert {n: a.shape for n, a in saved.items()} == {n: c.shape for n, c in there.items()}
+    for name, cell in there.items():
+        cell.value = saved[name]
+
+
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+@pytest.mark.parametrize(
+    "save",
+    [
+        by_cells,
+        lambda opt, other: other.load_state_dict(opt.state_dict()),
+        lambda opt, other: other.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict()))),
+    ],
+    ids=["cells", "state_dict", "pickled state_dict"],
+)
+def test_it_goes_on_bit_for_bit(line_search: str | None, save: Any) -> None:
+    for p, q in zip(*interrupted(line_search, save), strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
+def test_a_copy_goes_on_by_itself() -> None:
+    params, opt, closure = problem(td, LOSSES[0], {"max_iter": 3})
+    opt.step(closure)
+    twin = copy.deepcopy(opt)
+    before = [np.array(p) for p in twin.parameters()]
+    done = twin.memory.iterations
+    opt.step(closure)
+    assert opt.memory.iterations > done == twin.memory.iterations
+    for p, q, r in zip(twin.parameters(), before, params, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q)
+        assert (r.numpy() != q).any()
+
+
+def test_what_was_learnt_before_an_error_is_kept() -> None:
+    _, opt, closure = problem(td, LOSSES[0], {"max_iter": 3})
+    opt.step(closure)
+    calls, before = 0, opt.memory
+
+    def failing() -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise ValueError("no more data")
+        return closure()
+
+    with pytest.raises(ValueError, match="no more data"):
+        opt.step(failing)
+    assert opt.memory.evaluations == before.evaluations + 3
+    assert opt.memory.iterations == before.iterations + 2
+
+
+def test_a_longer_history_may_be_asked_for_later() -> None:
+    _, opt, closure = problem(td, LOSSES[1], {"max_iter": 2, "history_size": 1})
+    opt.step(closure)
+    opt.param_groups[0]["history_size"] = 5
+    for _ in range(3):
+        opt.step(closure)
+    assert len(opt.memory.steps) > 1

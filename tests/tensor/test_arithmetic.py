@@ -99,3 +99,24 @@ def test_what_is_close() -> None:
     assert not td.allclose(A, A + 1e-3)
     with pytest.raises(ValueError, match="rtol is -1"):
         td.isclose(A, A, rtol=-1)
+
+
+SPECIAL = [-0.0, 0, 5, -5, 4, -4, np.inf, -np.inf, np.nan, 3.5, -3.5, 1000, -103.9, -500, 0.5, -1]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 1e-6), ("float16", 2e-3)])
+def test_fmod_and_logaddexp2_of_special_values(dtype: str, tolerance: float) -> None:
+    a, b = (x.astype(dtype) for x in np.meshgrid(SPECIAL, [3, -3, 2, np.inf, -np.inf, 0, -0.0, -0.5, -1, 1.5]))
+    for name in ("fmod", "logaddexp2"):
+        got = getattr(td, name)(td.asarray(a), td.asarray(b)).numpy()
+        with np.errstate(all="ignore"):
+            want = getattr(np, name)(a.astype(np.float64), b.astype(np.float64))
+        assert got.dtype == a.dtype
+        np.testing.assert_allclose(got, want.astype(dtype), rtol=tolerance, atol=tolerance if name != "fmod" else 0)
+        numbers = ~np.isnan(want) & (name == "fmod")
+        np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(want)[numbers])
+
+
+def test_fmod_of_the_lowest_integer() -> None:
+    a, b = np.meshgrid(np.array([-128, -127, -7, 0, 7, 127], np.int8), np.array([5, -5, 127, -128, 1, -1], np.int8))
+    np.testing.assert_array_equal(td.fmod(td.asarray(a), td.asarray(b)).numpy(), np.fmod(a, b))

@@ -132,6 +132,36 @@ def test_torch_and_dlpack() -> None:
         td.ones(2, dtype=td.bfloat16).__dlpack__()
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (), (0,), (0, 4)])
+@pytest.mark.parametrize("dtype", [td.float32, td.bool, td.int8, td.uint64])
+def test_dlpack_without_a_copy_is_the_same_memory(shape: tuple[int, ...], dtype: td.DType) -> None:
+    x = td.ones(shape, dtype=dtype)
+    for version in (None, (0, 8), (1, 0)):
+        assert "capsule" in repr(x.__dlpack__(copy=False, max_version=version))
+
+    class Old:  # a library of the time before versions
+        def __dlpack__(self, **_: object) -> object:
+            return x.__dlpack__(copy=False)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return x.__dlpack_device__()
+
+    shared = np.from_dlpack(Old())
+    np.testing.assert_array_equal(shared, x.numpy())
+    assert shared.dtype == x.numpy().dtype
+    assert not shared.size or np.shares_memory(shared, x.numpy())
+
+
+@pytest.mark.parametrize("k", [0, 1, -1, 3, -3, 5, -5, 2**31, 2**63, -(2**63), 2**70])
+def test_diagonals_beyond_the_matrix(k: int) -> None:
+    a = np.arange(1.0, 13.0).reshape(3, 4)
+    near = int(np.clip(k, -9, 9))
+    np.testing.assert_array_equal(td.tril(td.asarray(a), k=k).numpy(), np.tril(a, near))
+    np.testing.assert_array_equal(td.triu(td.asarray(a), k=k).numpy(), np.triu(a, near))
+    np.testing.assert_array_equal(td.eye(3, 4, k=k).numpy(), np.eye(3, 4, near))
+    np.testing.assert_array_equal(td.eye(0, k=k).numpy(), np.eye(0))
+
+
 @pytest.mark.parametrize(
     "args",
     [(5,), (2, 7), (7, 2, -2), (0, 5, 2), (5, 0), (0,), (1.0, 2.0, 0.25), (0, 1, 0.1), (3, -3, -1), (-5,)],

@@ -330,3 +330,15 @@ def test_a_truth_value_alone_is_an_axis_of_one_or_none() -> None:
 
 def test_take_of_a_number_sees_a_vector_of_one() -> None:
     np.testing.assert_array_equal(td.take(td.asarray(7), td.asarray([0, -1])).numpy(), [7, 7])
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask"),
+    [((0, 1), (0, 0)), ((3,), (0,)), ((3, 4), (0, 4)), ((3, 4), (3, 0)), ((2, 3, 4), (0, 3)), ((3, 4), (0, 0))],
+)
+def test_an_empty_mask_fits_any_size(shape: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    x, nothing = np.arange(np.prod(shape)).reshape(shape), np.zeros(mask, bool)
+    assert td.asarray(x)[td.asarray(nothing)].shape == x[nothing].shape
+    np.testing.assert_array_equal(td.asarray(x).at[nothing].set(7).numpy(), x)
+    with pytest.raises(td.IndexRangeError, match="mask has 5 elements"):
+        td.ones(3)[td.zeros(5, dtype=td.bool)]

@@ -101,3 +101,11 @@ def test_what_does_not_fit() -> None:
             call()
     with pytest.raises(td.DTypeError, match="index_reduce: no reduction 'sum'"):
         td.index_reduce(x, 0, td.asarray([0]), x[:1], "sum")
+
+
+def test_narrow_starts_at_a_whole_number() -> None:
+    x = td.ones((5, 3))
+    assert td.narrow(x, 0, td.asarray(1), 2).shape == (2, 3)
+    for start in (td.asarray(True), td.asarray(1.0), 1.5):
+        with pytest.raises(td.DTypeError, match=r"narrow: .* is not a whole number"):
+            td.narrow(x, 0, start, 2)

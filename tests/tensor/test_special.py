@@ -130,3 +130,18 @@ def test_logit_with_a_limit() -> None:
 def test_orders_that_do_not_exist() -> None:
     with pytest.raises(td.DTypeError, match="polygamma: the order -1 is not possible"):
         td.polygamma(-1, 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_sinc_of_whole_numbers_is_next_to_zero(dtype: str) -> None:
+    """In float16 itself pi x would be wrong by more than the sine that is to come."""
+    x = np.array([0, -0.0, 1, 2, -3, 100, 0.5, -1.5, 100.5, np.inf, np.nan])
+    got = td.sinc(td.asarray(x, dtype=dtype))
+    want = torch.sinc(torch.tensor(x).to(getattr(torch, dtype)))
+    assert got.dtype.name == dtype
+    np.testing.assert_allclose(got.astype("float64").numpy(), want.double().numpy(), rtol=1e-2, atol=1e-6)
+
+
+def test_lgamma_of_huge_negative_numbers_is_infinite() -> None:
+    x = np.array([-1.79e308, -9e307, -1e300, -1e17, -np.inf, np.inf, -3.0])
+    np.testing.assert_array_equal(td.special.gammaln(td.asarray(x)).numpy(), np.full(x.shape, np.inf))

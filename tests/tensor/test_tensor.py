@@ -146,8 +146,8 @@ def test_pickle_and_copy_of_cells() -> None:
     ("name", "hint"),
     [
         ("cuda", "everything is on the CPU"),
-        ("add_", "Tensors do not change: use x = x.add"),
-        ("register_hook", "td.vjp"),
+        ("sqrt_", "Tensors do not change: use x = x.sqrt"),
+        ("grad_fn", "td.grad of a function"),
     ],
 )
 def test_names_of_pytorch_that_do_not_exist_say_what_to_use(name: str, hint: str) -> None:
@@ -368,3 +368,8 @@ def test_to_takes_what_pytorch_takes() -> None:
     assert x.to(device="cpu", dtype="float16").dtype is td.float16
     with pytest.raises(ValueError, match="no device 'cuda'"):
         x.to("cuda", td.float64)
+
+
+def test_the_package_is_no_function():
+    with pytest.raises(TypeError, match=r"torch\.tensor.* is here: td\.asarray\(data\)"):
+        td.tensor([1.0])

@@ -183,11 +183,11 @@ def outputs(*shape):
         (lambda: Count().check(np.array([0, 3, -1])), DataError, "contain -1. Counts are whole numbers from 0 on"),
         (lambda: Count().check(np.array([0.5])), DataError, "contain 0.5. Counts are whole numbers"),
         (lambda: Count().check(np.array([math.inf])), DataError, "contain inf"),
-        (lambda: Regression().check(np.array([1.0, math.nan])), DataError, "1 targets are not finite, such as nan"),
+        (lambda: Regression().check(np.array([1.0, math.nan])), DataError, "targets contain nan, which is not finite"),
         # class numbers out of range
-        (lambda: Multiclass(3).check(CLASSES), IndexRangeError, r"Multiclass\(num_classes=3\): targets go from 0 to 3"),
+        (lambda: Multiclass(3).check(CLASSES), IndexRangeError, r"Multiclass\(num_classes=3\): targets contain 3"),
         (lambda: Ordinal(3).check(CLASSES), IndexRangeError, "Allowed: 0 to 2; number the classes from 0, or raise"),
-        (lambda: Multiclass(3).check(np.array([-100])), IndexRangeError, "targets go from -100 to -100"),
+        (lambda: Multiclass(3).check(np.array([-100])), IndexRangeError, "targets contain -100"),
         # outputs of another head
         (lambda: Multiclass(4).loss(outputs(N, 1), CLASSES), ShapeError, r"floats \[\.\.\., 4\], as the layer that"),
         (lambda: Ordinal(4).loss(outputs(N, 4), CLASSES), ShapeError, r"the output f32\[40,4\] does not fit"),
@@ -226,8 +226,42 @@ def test_shapes_dtypes_and_class_numbers_are_refused_in_a_compiled_step_too():
         td.compile(Multiclass(4).loss)(x, np.zeros((3, 1), np.int64))
     for task in (Multiclass(4), Ordinal(5)):
         for wrong in (-1, -100, 5):
-            with pytest.raises(IndexRangeError, match=f"index {wrong} is out of range"):
+            with pytest.raises(IndexRangeError, match=f"targets contain {wrong}. Allowed: 0 to"):
                 td.compile(task.loss)(x, np.array([0, wrong, 1]))
+
+
+VALUES = [
+    (Binary(), np.array([0.0, 0.5, 1.0], np.float32), r"Binary\(\): targets contain 0.5. Allowed: 0 and 1"),
+    (Multilabel(2), np.array([[0, 1], [1, 2]]), r"Multilabel\(size=2\): targets contain 2"),
+    (Regression(), np.array([1.0, np.nan], np.float32), "targets contain nan, which is not finite"),
+    (Count(), np.array([1, -2, 3]), "targets contain -2. Counts"),
+    (Count(), np.array([0.3], np.float32), "targets contain 0.3. Counts"),
+]
+
+
+@pytest.mark.parametrize(("task", "target", "message"), VALUES, ids=[str(v[0]) for v in VALUES])
+def test_values_are_refused_before_a_compiled_step_changes_anything(task, target, message):
+    scale = nn.Parameter(td.ones(()))
+    opt = optim.SGD([scale], lr=0.1)
+    x = np.ones((len(target), task.outputs), np.float32)
+
+    @td.compile
+    def step(x, y):
+        opt.zero_grad()
+        loss = task.loss(scale * x, y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    good = np.zeros_like(target)
+    step(x, good)
+    before = float(scale)
+    with pytest.raises(DataError, match=message):
+        step(x, target)
+    assert float(scale) == before
+    step(x, good)
+    assert float(scale) != before
+    assert step.num_compiles == 1
 
 
 def test_metrics_know_their_names():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,12 +19,16 @@ from treadle.train import gpt
     "--temperature", default=0.8, show_default=True, type=float, help="0 takes the likeliest token every time."
 )
 @click.option("--top-k", type=int, default=None, help="Draw among this many likeliest tokens only.")
+@click.option("--top-p", type=float, default=None, help="Draw among the likeliest tokens that make up this share.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draw.")
-def sample(run: Path, prompt: str, tokens: int, temperature: float, top_k: int | None, seed: int) -> None:
+def sample(
+    run: Path, prompt: str, tokens: int, temperature: float, top_k: int | None, top_p: float | None, seed: int
+) -> None:
     """Print text that the model of the folder RUN writes."""
     model, vocabulary = gpt.load(run)
     prompt = prompt.encode(errors="surrogateescape").decode(errors="replace")  # a shell passes any bytes
-    pieces = gpt.sample(model, vocabulary, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed)
+    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    pieces = gpt.sample(model, vocabulary, prompt, tokens, **settings)
     first = next(pieces, "")  # nothing is shown of a prompt that cannot be used
     shown = printable if sys.stdout.isatty() else str
     click.echo(prompt.lstrip("\n") + shown(first), nl=False)

@@ -1,4 +1,4 @@
-"""Index checks: a small Plan that runs before the real one, so that a bad index changes nothing."""
+"""Checks of indices and other values: a small Plan that runs before the real one, so that a bad one changes nothing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Checks:
         self.plan = Plan(Graph(graph.inputs, tuple(outputs)))
 
     def run(self, slots: MutableSequence[int]) -> None:
-        """Check the values at the addresses the program is to run on; raise IndexRangeError naming the culprit."""
+        """Check the values at the addresses the program is to run on; raise the error that names the culprit."""
         own = self.plan.slots
         for k in range(self.plan.num_inputs):
             own[k] = slots[k]
         results = self.plan.run_bound()
         for k, (check, source) in enumerate(self.checks):
             if not results[3 * k]:
-                error = check.error(int(results[3 * k + 1]), int(results[3 * k + 2]))
+                error = check.error(results[3 * k + 1][()], results[3 * k + 2][()])
                 if source is not None:
                     error.add_note(f"in {source}")
                 raise error

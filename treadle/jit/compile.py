@@ -70,7 +70,11 @@ class Entry:
                 return False
         for (use, _), bound in zip(self.cell_slots, self.bound, strict=True):
             held = use.cell.held
-            if held is not bound and (held.node.type != use.input.type or held.requires_grad != use.requires_grad):
+            if held is not bound and (
+                held.node.type != use.input.type
+                or held.requires_grad != use.requires_grad
+                or use.cell.hooks != use.hooks
+            ):
                 return False
         for use in self.trace.grads:
             if not use.read:
@@ -103,6 +107,8 @@ class Entry:
             held = use.cell.held
             if held.requires_grad != use.requires_grad:
                 return f"requires_grad of a {type(use.cell).__name__} {held.node.type!r} is now {held.requires_grad}"
+            if use.cell.hooks != use.hooks:
+                return f"a {type(use.cell).__name__} {held.node.type!r} has other hooks than before"
         return "a cell or gradient has another type than before"
 
     def run(self, addresses: list[int], keep: object) -> Any:

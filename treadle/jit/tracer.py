@@ -24,6 +24,7 @@ class CellUse:
     held: Tensor
     written: bool = False
     requires_grad: bool = False
+    hooks: tuple[object, ...] = ()
 
 
 @dataclass(eq=False)
@@ -104,7 +105,8 @@ class Tracer:
         use = self.cells.get(id(cell))
         if use is None:
             node = self.new_input(cell.held.node.type)
-            use = self.cells[id(cell)] = CellUse(cell, node, cell.reads(node), requires_grad=cell.requires_grad)
+            use = CellUse(cell, node, cell.reads(node), requires_grad=cell.requires_grad, hooks=cell.hooks)
+            self.cells[id(cell)] = use
             self.first[node] = cell.held
         return use
 

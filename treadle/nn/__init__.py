@@ -34,7 +34,7 @@ from .activation import (
 )
 from .adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from .alignment import AdditiveAttention, HardAttention, LocalAttention, LuongAttention
-from .attention import GroupedQueryAttention, KVCache, MultiheadAttention
+from .attention import GroupedQueryAttention, MultiheadAttention
 from .bert import BertConfig, BertModel
 from .bilinear import Bilinear
 from .containers import ModuleDict, ModuleList, Sequential
@@ -43,9 +43,27 @@ from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, Fea
 from .embedding import Embedding, EmbeddingBag
 from .files import load, read_arrays, save, write_arrays
 from .fold import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unfold
-from .generate import generate
+from .generate import Decoding, generate, generate_batch
 from .gpt import GPT, MLP, Block, CausalSelfAttention, GPTConfig
+from .hooks import HookHandle
+from .kv_cache import KVCache
 from .layers import LayerNorm, Linear
+from .lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+    LazyModule,
+)
 from .linear_cross_entropy import LinearCrossEntropyLoss
 from .loss import (
     BCELoss,
@@ -72,7 +90,7 @@ from .loss import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
-from .module import HookHandle, IncompatibleKeys, Module
+from .module import Module
 from .norm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -102,7 +120,7 @@ from .pad import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from .parameter import Buffer, Parameter
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .parameter_containers import ParameterDict, ParameterList
 from .pool import (
     AdaptiveAvgPool1d,
@@ -133,8 +151,10 @@ from .positions import LearnedPositions, SinusoidalPositions
 from .reshape import Flatten, Unflatten
 from .resnet import ResNet, resnet18, resnet34, resnet50
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+from .state_dict import IncompatibleKeys
 from .summary import Summary, summary
 from .transformer import (
+    DecoderCache,
     Transformer,
     TransformerDecoder,
     TransformerDecoderLayer,
@@ -194,6 +214,8 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "CumulativeLink",
+    "DecoderCache",
+    "Decoding",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -231,6 +253,20 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
+    "LazyModule",
     "LeakyReLU",
     "LearnedPositions",
     "Linear",
@@ -304,6 +340,8 @@ __all__ = [
     "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
@@ -312,6 +350,7 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "generate",
+    "generate_batch",
     "init",
     "load",
     "read_arrays",

@@ -8,15 +8,16 @@ from __future__ import annotations
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Tensor, creation
 from treadle.tensor.creation import empty, zeros
-from treadle.tensor.elementwise import clip, logical_not, where
-from treadle.tensor.indexing import take
+from treadle.tensor.elementwise import logical_not, where
 from treadle.tensor.manipulation import concat
+from treadle.tensor.promotion import Operand
 
 from . import functional as F
 from . import init
+from .kv_cache import KVCache, attend_so_far, positions_from
 from .layers import Linear
 from .module import Module
-from .parameter import Buffer, Parameter
+from .parameter import Parameter
 
 
 class MultiheadAttention(Module):
@@ -24,6 +25,9 @@ class MultiheadAttention(Module):
 
     Masks of bool are True where NOT to look, unlike those of `scaled_dot_product_attention`; masks of floats are added
     to the scores. Operands are [T, B, C], or [B, T, C] with `batch_first`, or [T, C].
+
+    For decoding: `forward` with a cache is self-attention that keeps its keys and values, `attend` looks at those that
+    `remember` put into a cache once, such as those of an encoder's result.
     """
 
     def __init__(
@@ -89,6 +93,9 @@ class MultiheadAttention(Module):
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        *,
+        cache: KVCache | None = None,
+        at: Operand | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return what every query gathered, and the weights if wanted.
 
@@ -101,92 +108,136 @@ class MultiheadAttention(Module):
             attn_mask: [T, S] or [B * H, T, S].
             average_attn_weights: weights as [B, T, S], the mean of the heads, instead of [B, H, T, S].
             is_causal: row t sees columns 0..t only, also without a mask.
+            cache: keeps keys and values, in `num_heads` heads. Without `at` they are those of the positions 0..S-1.
+            at: [] or [B], a tensor: the position of the first query and key. Rows see what the cache holds up to
+                themselves, and S of the masks is its capacity.
         """
-        batched = query.ndim == 3
         if query.ndim not in (2, 3) or key.ndim != query.ndim or value.ndim != query.ndim:
             raise ShapeError(
                 f"MultiheadAttention: query {query.node.type!r}, key {key.node.type!r} and value {value.node.type!r} "
                 "must all be [T, B, C], [B, T, C] with batch_first, or [T, C]."
             )
-        if not batched:
-            query, key, value = (x.reshape((1, *x.shape)) for x in (query, key, value))
-        elif not self.batch_first:
-            same = key is value
-            query, key = query.permute(1, 0, 2), key.permute(1, 0, 2)
-            value = key if same else value.permute(1, 0, 2)
-        q_BTC, k_BSC, v_BSC = self._projected(query, key, value)
-        batch = q_BTC.shape[0]
-        k_BSC, v_BSC, extra = self._extended(k_BSC, v_BSC)
-        q, k, v = (_split_heads(x, self.num_heads) for x in (q_BTC, k_BSC, v_BSC))
-        mask = self._mask(attn_mask, key_padding_mask, batch, q.shape[2], k.shape[2], extra, is_causal)
+        q, k, v = self._projected(query, key, value)
+        seen: Tensor | None = None
+        if cache is not None and at is None:
+            cache.fill(k, v)
+        elif cache is not None and at is not None:
+            k, v = cache.update(k, v, at)
+            seen = cache.seen(at, q.shape[2])
+            is_causal = False
+        out, weights = self._gathered(q, k, v, key_padding_mask, attn_mask, seen, is_causal, need_weights)
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(axis=1)
+        if weights is not None and query.ndim == 2:
+            weights = weights[0]
+        return self._as_given(out, query), weights
+
+    def remember(self, key: Tensor, value: Tensor, cache: KVCache) -> None:
+        """Put the keys and values of what `attend` is to look at into a cache; operands are those of `forward`."""
+        cache.fill(self._projection(1, key), self._projection(2, value))
+
+    def attend(
+        self,
+        query: Tensor,
+        cache: KVCache,
+        key_padding_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return what every query gathered from all that the cache holds; S of the masks is its capacity."""
+        q, k, v = self._projection(0, query), cache.keys.read(), cache.values.read()
+        return self._as_given(self._gathered(q, k, v, key_padding_mask, attn_mask)[0], query)
+
+    def _batch_first(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return x.reshape((1, *x.shape))
+        return x if self.batch_first else x.permute(1, 0, 2)
+
+    def _as_given(self, out_BTC: Tensor, query: Tensor) -> Tensor:
+        """Undo `_batch_first`."""
+        if query.ndim == 2:
+            return out_BTC[0]
+        return out_BTC if self.batch_first else out_BTC.permute(1, 0, 2)
+
+    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, [B, H, T, D]."""
+        if self.in_proj_weight is not None and query is key and key is value:
+            bias = None if self.in_proj_bias is None else self.in_proj_bias.read()
+            all_BT3C, C = F.linear(self._batch_first(query), self.in_proj_weight, bias), self.embed_dim
+            q, k, v = (_split_heads(all_BT3C[..., i * C : (i + 1) * C], self.num_heads) for i in range(3))
+            return q, k, v
+        return self._projection(0, query), self._projection(1, key), self._projection(2, value)
+
+    def _projection(self, part: int, x: Tensor) -> Tensor:
+        """Return x as queries (part 0), keys (1) or values (2), [B, H, T, D]."""
+        own = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
+        if self.in_proj_weight is not None:
+            weight = self.in_proj_weight.read()[own]
+        else:
+            weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[part].read()
+        bias = None if self.in_proj_bias is None else self.in_proj_bias.read()[own]
+        return _split_heads(F.linear(self._batch_first(x), weight, bias), self.num_heads)
+
+    def _gathered(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        key_padding_mask: Tensor | None,
+        attn_mask: Tensor | None,
+        seen: Tensor | None = None,
+        is_causal: bool = False,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what queries [B, H, T, D] gather, [B, T, C], and the weights [B, H, T, S] if wanted."""
+        k, v, extra = self._extended(k, v)
+        only_causal = is_causal and not (need_weights or attn_mask is not None or key_padding_mask is not None or extra)
+        mask = None
+        if not only_causal:
+            mask = self._mask(attn_mask, key_padding_mask, seen, q.shape[2], k.shape[2], extra, is_causal)
         drop = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
             weights = F.dropout(F.attention_weights(q, k, mask), drop)
             out_BHTD = weights @ v
         else:
-            only_causal = is_causal and attn_mask is None and key_padding_mask is None and not extra
-            out_BHTD = F.scaled_dot_product_attention(
-                q, k, v, None if only_causal else mask, drop, is_causal=only_causal
-            )
-        out = self.out_proj(_join_heads(out_BHTD))
-        if weights is not None and average_attn_weights:
-            weights = weights.mean(axis=1)
-        if not batched:
-            return out[0], None if weights is None else weights[0]
-        return (out if self.batch_first else out.permute(1, 0, 2)), weights
+            out_BHTD = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=only_causal)
+        return self.out_proj(_join_heads(out_BHTD)), weights
 
-    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        C = self.embed_dim
-        bias = None if self.in_proj_bias is None else self.in_proj_bias.read()
-        if self.in_proj_weight is not None and query is key and key is value:
-            all_BT3C = F.linear(query, self.in_proj_weight, bias)
-            return all_BT3C[..., :C], all_BT3C[..., C : 2 * C], all_BT3C[..., 2 * C :]
-        if self.in_proj_weight is not None:
-            whole = self.in_proj_weight.read()
-            weights = [whole[i * C : (i + 1) * C] for i in range(3)]
-        else:
-            weights = [self.q_proj_weight.read(), self.k_proj_weight.read(), self.v_proj_weight.read()]
-        biases = [None if bias is None else bias[i * C : (i + 1) * C] for i in range(3)]
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
-        return q, k, v
-
-    def _extended(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, int]:
+    def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, int]:
         """Return keys and values with a learned pair and a zero pair behind, and how many were added."""
         extra = 0
-        batch = key.shape[0]
+        B, H, _, D = k.shape
         if self.bias_k is not None and self.bias_v is not None:
-            shape = (batch, 1, self.embed_dim)
-            key = concat((key, self.bias_k.read().broadcast_to(shape)), axis=1)
-            value = concat((value, self.bias_v.read().broadcast_to(shape)), axis=1)
+            learned = (_split_heads(x.read(), H).broadcast_to((B, H, 1, D)) for x in (self.bias_k, self.bias_v))
+            k, v = (concat(pair, axis=2) for pair in zip((k, v), learned, strict=True))
             extra += 1
         if self.add_zero_attn:
-            none = zeros((batch, 1, self.embed_dim), dtype=key.dtype)
-            key, value = concat((key, none), axis=1), concat((value, none), axis=1)
+            none = zeros((B, H, 1, D), dtype=k.dtype)
+            k, v = concat((k, none), axis=2), concat((v, none), axis=2)
             extra += 1
-        return key, value, extra
+        return k, v, extra
 
     def _mask(
         self,
         attn_mask: Tensor | None,
         key_padding_mask: Tensor | None,
-        batch: int,
+        seen: Tensor | None,
         rows: int,
         columns: int,
         extra: int,
         is_causal: bool,
     ) -> Tensor | None:
         """Return all masks as one that is added to the scores [B, H, T, S], or of bool: True where to look."""
-        parts: list[Tensor] = []
+        parts: list[Tensor] = [] if seen is None else [seen]
         given = columns - extra
         if attn_mask is not None:
             if attn_mask.ndim == 3:
-                attn_mask = attn_mask.reshape((batch, self.num_heads, rows, given))
+                attn_mask = attn_mask.reshape((-1, self.num_heads, rows, given))
             parts.append(_seen(attn_mask))
         elif is_causal:
             parts.append(F.causal_mask(rows, given))
         if key_padding_mask is not None:
-            parts.append(_seen(key_padding_mask).reshape((batch, 1, 1, given)))
+            parts.append(_seen(key_padding_mask).reshape((-1, 1, 1, given)))
         if not parts:
             return None
         if any(p.dtype.kind != "bool" for p in parts):
@@ -198,8 +249,8 @@ class MultiheadAttention(Module):
             for p in parts[1:]:
                 total = total & p
         if extra:
-            seen = creation.full((*total.shape[:-1], extra), total.dtype.kind == "bool", dtype=total.dtype)
-            total = concat((total, seen), axis=-1)
+            always = creation.full((*total.shape[:-1], extra), total.dtype.kind == "bool", dtype=total.dtype)
+            total = concat((total, always), axis=-1)
         return total
 
     def extra_repr(self) -> str:
@@ -247,31 +298,50 @@ class GroupedQueryAttention(Module):
         self.v_proj = Linear(width, kv_heads * self.head_dim, bias)
         self.o_proj = Linear(width, width, bias)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """Return what every position of x [B, T, C] gathered; with a cache also from the positions before x.
+    def forward(
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        at: Operand | None = None,
+    ) -> Tensor:
+        """Return what every position of x [B, T, C] gathered; with `at` also from those before, which the cache holds.
 
-        `attn_mask` broadcasts to [B, H, T, S], True where to look.
+        Args:
+            x: [B, T, C].
+            attn_mask: broadcasts to [B, H, T, S], True where to look; with `at`, S is the cache's capacity.
+            cache: of `kv_heads` heads. Without `at` it holds the positions of x afterwards.
+            at: [] or [B], a tensor: the position of the first row of x.
         """
         rows = x.shape[1]
         q, k, v = _split_heads(self.q_proj(x), self.heads), self._keys(self.k_proj(x)), self._keys(self.v_proj(x))
-        first = None if cache is None else cache.length.read()
-        at = creation.arange(rows) if first is None else creation.arange(rows) + first
+        places = positions_from(0 if at is None else at, rows)  # [1 or B, T]
         if self.positions == "rotary":
-            q, k = F.rotary_embedding(q, at), F.rotary_embedding(k, at)
-        if cache is not None:
-            k, v = cache.append(k, v)
-        plain = cache is None and attn_mask is None and self.positions != "alibi"
-        mask = None if plain else self._mask(at, k.shape[2], attn_mask, cached=cache is not None)
-        drop = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=plain and self.causal, enable_gqa=True)
+            turned = places.reshape((-1, 1, rows))
+            q, k = F.rotary_embedding(q, turned), F.rotary_embedding(k, turned)
+        if cache is not None and at is not None:
+            k, v = cache.update(k, v, at)
+            mask = self._mask(places, k.shape[2], attn_mask, causal=True)
+            if attn_mask is None:  # every row sees itself at least
+                out = attend_so_far(q, k, v, mask)
+            else:
+                out = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+        else:
+            if cache is not None:
+                cache.fill(k, v)
+            plain = attn_mask is None and self.positions != "alibi"
+            mask = None if plain else self._mask(places, rows, attn_mask, causal=self.causal)
+            drop = self.dropout if self.training else 0.0
+            out = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=plain and self.causal, enable_gqa=True)
         return self.o_proj(_join_heads(out))
 
     def _keys(self, x_BTC: Tensor) -> Tensor:
         return _split_heads(x_BTC, self.kv_heads)
 
-    def _mask(self, at: Tensor, columns: int, attn_mask: Tensor | None, *, cached: bool) -> Tensor | None:
-        distance = at.reshape((at.shape[0], 1)) - creation.arange(columns)
-        mask: Tensor | None = distance >= 0 if self.causal or cached else None
+    def _mask(self, places: Tensor, columns: int, attn_mask: Tensor | None, *, causal: bool) -> Tensor | None:
+        """Return what rows at the places [1 or B, T] see, or what is added to their scores."""
+        distance = places.reshape((-1, 1, places.shape[1], 1)) - creation.arange(columns)
+        mask: Tensor | None = distance >= 0 if causal else None
         if attn_mask is not None:
             mask = attn_mask if mask is None else mask & attn_mask
         if self.positions != "alibi":
@@ -279,35 +349,6 @@ class GroupedQueryAttention(Module):
         slopes = creation.asarray(F.alibi_slopes(self.heads), dtype="float32").reshape((self.heads, 1, 1))
         bias = where(distance >= 0, distance, -distance).astype("float32") * -slopes
         return bias if mask is None else where(mask, bias, float("-inf"))
-
-
-class KVCache(Module):
-    """Keys and values of the positions so far, [B, H, capacity, D]; buffers, so a compiled step updates them in place.
-
-    Appending past the capacity drops what does not fit; `reset` empties it.
-    """
-
-    def __init__(self, batch: int, heads: int, capacity: int, head_dim: int, *, dtype: object = "float32") -> None:
-        super().__init__()
-        self.keys = Buffer(zeros((batch, heads, capacity, head_dim), dtype=dtype))
-        self.values = Buffer(zeros((batch, heads, capacity, head_dim), dtype=dtype))
-        self.length = Buffer(creation.asarray(0))
-
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add keys and values [B, H, T, D] at the end; return all, those not yet written are 0."""
-        rows, capacity = k.shape[2], self.keys.shape[2]
-        first = self.length.read()
-        place = creation.arange(capacity) - first
-        new = ((place >= 0) & (place < rows)).reshape((capacity, 1))
-        for cell, more in ((self.keys, k), (self.values, v)):
-            spread = more if rows == 1 else take(more, clip(place, 0, rows - 1), axis=2)
-            cell.value = where(new, spread, cell.read())
-        self.length.value = clip(first + rows, 0, capacity)
-        return self.keys.read(), self.values.read()
-
-    def reset(self) -> None:
-        """Forget all positions."""
-        self.length.value = creation.asarray(0)
 
 
 def _check_heads(what: str, width: int, heads: int) -> None:

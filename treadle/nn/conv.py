@@ -61,7 +61,7 @@ class _Convolution(Module):
     def described(self, **more: object) -> str:
         """Return the settings that are not the usual ones, as PyTorch shows them."""
         words = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
-        words += [f"{name}={value!r}" for name, value in more.items() if value not in (0, (0,) * self.num_axes)]
+        words += [f"{name}={value}" for name, value in more.items() if value not in (0, (0,) * self.num_axes)]
         if self.dilation != (1,) * self.num_axes:
             words.append(f"dilation={self.dilation}")
         if self.groups != 1:

@@ -18,6 +18,12 @@ PathLike = str | os.PathLike[str]
 def save(state_dict: Mapping[str, Any], path: PathLike) -> None:
     """Write the tensors of a state dict to a safetensors file."""
     arrays = {name: np.asarray(value, order="C") for name, value in state_dict.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject or array.dtype.kind in "US":
+            raise CheckpointError(
+                f"save: {name!r} is a {type(state_dict[name]).__name__}. Allowed: tensors and arrays of numbers; turn "
+                "it into one, or leave it out and save it beside."
+            )
     try:
         write_arrays(path, arrays, {})
     except (SafetensorError, OSError) as error:

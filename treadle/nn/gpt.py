@@ -7,11 +7,14 @@ Shape suffixes: B batch, T time, V vocabulary, C width, H heads, D width of a he
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Tensor
+from treadle.tensor.elementwise import clip
 from treadle.tensor.manipulation import unstack
+from treadle.tensor.promotion import Operand
 
 from . import functional as F
 from . import init
@@ -19,6 +22,7 @@ from .activation import GELU
 from .containers import ModuleList
 from .dropout import Dropout
 from .embedding import Embedding
+from .kv_cache import KVCache, attend_so_far, positions_from
 from .layers import LayerNorm, Linear
 from .module import Module
 
@@ -61,13 +65,19 @@ class CausalSelfAttention(Module):
         self.proj = Linear(width, width, bias)
         self.drop = Dropout(dropout)
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """Return what every position gathered."""
+    def forward(self, x_BTC: Tensor, cache: KVCache | None = None, at: Operand | None = None) -> Tensor:
+        """Return what every position gathered; with `at` also from those before, which the cache holds."""
         B, T, C = x_BTC.shape
         qkv_BT3HD = self.qkv(x_BTC).reshape((B, T, 3, self.heads, C // self.heads))
         q_BHTD, k_BHTD, v_BHTD = unstack(qkv_BT3HD.permute(2, 0, 3, 1, 4), axis=0)
-        dropout = self.dropout if self.dropout and self.training else 0.0
-        y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, dropout_p=dropout, is_causal=True)
+        if cache is not None and at is not None:
+            k_BHSD, v_BHSD = cache.update(k_BHTD, v_BHTD, at)
+            y_BHTD = attend_so_far(q_BHTD, k_BHSD, v_BHSD, cache.seen(at, T))
+        else:
+            dropout = self.dropout if self.dropout and self.training else 0.0
+            y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, dropout_p=dropout, is_causal=True)
+            if cache is not None:
+                cache.fill(k_BHTD, v_BHTD)
         return self.drop(self.proj(y_BHTD.permute(0, 2, 1, 3).reshape(B, T, C)))
 
 
@@ -96,9 +106,9 @@ class Block(Module):
         self.ln2 = LayerNorm(config.width, bias=config.bias)
         self.mlp = MLP(config.width, dropout=config.dropout, bias=config.bias)
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """Return the input with both parts added."""
-        x_BTC = x_BTC + self.attn(self.ln1(x_BTC))
+    def forward(self, x_BTC: Tensor, cache: KVCache | None = None, at: Operand | None = None) -> Tensor:
+        """Return the input with both parts added; `cache` and `at` are the attention's."""
+        x_BTC = x_BTC + self.attn(self.ln1(x_BTC), cache, at)
         return x_BTC + self.mlp(self.ln2(x_BTC))
 
 
@@ -124,16 +134,39 @@ class GPT(Module):
             elif parameter.ndim >= 2:
                 init.normal_(parameter, std=residual_std if name.endswith("proj.weight") else 0.02)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Return the logits of the token after each."""
+    def new_cache(self, batch: int = 1) -> tuple[KVCache, ...]:
+        """Return an empty cache for each block, of the context's length."""
+        sizes, dtype = self.config, self.wte.weight.dtype
+        shape = (batch, sizes.heads, sizes.context, sizes.width // sizes.heads)
+        return tuple(KVCache(*shape, dtype=dtype) for _ in range(sizes.layers))
+
+    def forward(self, tokens_BT: Tensor, cache: Sequence[KVCache] | None = None, at: Operand | None = None) -> Tensor:
+        """Return the logits of the token after each, [B, T, V].
+
+        Args:
+            tokens_BT: int[B, T].
+            cache: of `new_cache(B)`. Without `at` the tokens are a beginning, which the cache holds afterwards.
+            at: [] or [B], a tensor: the position of the first token of each row; those before are in the cache.
+        """
+        return self.head(self.features(tokens_BT, cache, at))
+
+    def features(self, tokens_BT: Tensor, cache: Sequence[KVCache] | None = None, at: Operand | None = None) -> Tensor:
+        """Return what `head` makes logits of, [B, T, C]; arguments are those of `forward`."""
         T, longest = tokens_BT.shape[-1], self.config.context
         if longest < T:
             raise ShapeError(f"GPT: {T} tokens are longer than the context of {longest}. Give the last of them.")
-        x_BTC = self.drop(self.wte(tokens_BT) + self.wpe.weight[:T])
-        for block in self.blocks:
-            x_BTC = block(x_BTC)
+        # Rows that stand past the end, which happens to those nobody asks about, take the last place.
+        places = None if at is None else clip(positions_from(at, T), 0, longest - 1)
+        x_BTC = self.wte(tokens_BT) + (self.wpe.weight[:T] if places is None else self.wpe(places))
+        x_BTC = self.drop(x_BTC)
+        for block, held in zip(self.blocks, cache or (None,) * len(self.blocks), strict=True):
+            x_BTC = block(x_BTC, held, at)
+        return self.lnf(x_BTC)
+
+    def head(self, x: Tensor) -> Tensor:
+        """Return the logits [..., V] of features [..., C]."""
         # The head shares the token table (Press & Wolf 2017, arXiv:1608.05859).
-        return F.linear(self.lnf(x_BTC), self.wte.weight)
+        return F.linear(x, self.wte.weight)
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Return the mean cross-entropy of the targets, in nats per token."""

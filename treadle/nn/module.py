@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from treadle.core import CheckpointError, ConfigError, DTypeError, as_dtype
+from treadle.core import DTypeError
 from treadle.ir import inside_module
-from treadle.tensor import Cell, Tensor, state
-from treadle.tensor.creation import asarray, zeros
-from treadle.tensor.promotion import is_array
+from treadle.tensor import Cell, state
+from treadle.tensor.creation import zeros
 from treadle.tensor.torch_names import module_hint
 
+from . import hooks, paths
+from .convert import converted, wanted_dtype
+from .hooks import Hook, HookHandle
 from .parameter import Buffer, Parameter
+from .state_dict import IncompatibleKeys, load, save_own
 
-DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")  # what PyTorch programs name
-Hook = Callable[["Module", tuple[Any, ...], Any], Any]
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` found missing, and what it left out."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class HookHandle:
-    """Removes a hook again."""
-
-    def __init__(self, hooks: dict[int, Hook]) -> None:
-        self._hooks = hooks
-
-    def remove(self) -> None:
-        """Remove the hook; nothing happens the second time."""
-        self._hooks.pop(id(self), None)
+def _open(method: Function) -> Function:
+    """Mark a method that subclasses may define, and that is not called as it is here."""
+    method.open = True  # pyright: ignore[reportFunctionMemberAccess]
+    return method
 
 
 class Module:
@@ -55,6 +45,7 @@ class Module:
         own.setdefault("_training", True)
         own.setdefault("_name", "")
         own.setdefault("_hooks", {})
+        own.setdefault("_hooked", ())  # the functions among the hooks that a call depends on
         own.setdefault("_replaced", 0)  # times a parameter, buffer or module made way for another
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -97,26 +88,89 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if "_hooks" not in self.__dict__:
             self._prepare()
+        own = self.__dict__
         if state.trace is not None:
-            state.trace.guard(self, "_replaced", self.__dict__["_replaced"])
-        name: str = self.__dict__["_name"]
-        if name:
-            with inside_module(name):
-                result = self.forward(*args, **kwargs)
-        else:
-            result = self.forward(*args, **kwargs)
-        for hook in list(self.__dict__["_hooks"].values()):
-            changed = hook(self, args, result)
-            result = result if changed is None else changed
-        return result
+            state.trace.guard(self, "_replaced", own["_replaced"])
+            state.trace.guard(self, "_hooked", own["_hooked"])
+        return hooks.call(self, self._run, args, kwargs) if own["_hooked"] else self._run(*args, **kwargs)
 
-    def register_forward_hook(self, hook: Hook) -> HookHandle:
-        """Call `hook(module, args, result)` after each call; what it returns, if not None, replaces the result."""
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        name: str = self.__dict__["_name"]
+        if not name:
+            return self.forward(*args, **kwargs)
+        with inside_module(name):
+            return self.forward(*args, **kwargs)
+
+    # --- hooks: in a compiled function they run when it is traced, and another hook compiles it anew
+
+    def _hook(self, hook: Hook, *, prepend: bool = False) -> HookHandle:
         self._prepare()
-        hooks: dict[int, Hook] = self.__dict__["_hooks"]
-        handle = HookHandle(hooks)
-        hooks[id(handle)] = hook
-        return handle
+        return hooks.register(self, hook, prepend=prepend)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
+        """Call `hook(module, args)` before each call; what it returns, if not None, replaces the arguments.
+
+        Args:
+            hook: what to call; it returns a tuple of arguments, or the only one.
+            prepend: call it before the hooks there are.
+            with_kwargs: call `hook(module, args, kwargs)`, which returns both of them or None.
+        """
+        return self._hook(Hook("forward_pre", hook, with_kwargs), prepend=prepend)
+
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> HookHandle:
+        """Call `hook(module, args, result)` after each call; what it returns, if not None, replaces the result.
+
+        Args:
+            hook: what to call.
+            prepend: call it before the hooks there are.
+            with_kwargs: call `hook(module, args, kwargs, result)`.
+            always_call: call it, with None, even if the module's call fails.
+        """
+        return self._hook(Hook("forward", hook, with_kwargs, always_call), prepend=prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
+        """Call `hook(module, grad_output)` when the gradients of the result are known; it may return others.
+
+        `grad_output` is a tuple, with zeros for a tensor that the loss does not depend on.
+        """
+        return self._hook(Hook("backward_pre", hook), prepend=prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the arguments are known.
+
+        `grad_input` is a tuple with one entry for each argument without a name, None for what is no tensor, or where
+        none of them needs a gradient. What the hook returns, if not None, replaces it.
+        """
+        return self._hook(Hook("backward", hook), prepend=prepend)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(module, prefix, keep_vars)` before `state_dict` looks at the module."""
+        return self._hook(Hook("state_dict_pre", hook))
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata)` behind `state_dict`, to change the dict."""
+        return self._hook(Hook("state_dict", hook))
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call a hook before `load_state_dict` looks for the values of this module, to change the copy of the dict.
+
+        It is called as `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+        error_msgs)`; what it appends to the last is raised. The metadata is empty.
+        """
+        return self._hook(Hook("load_pre", hook))
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(module, incompatible_keys)` once values are loaded; names taken off the lists are forgiven."""
+        return self._hook(Hook("load_post", hook))
 
     # --- train and eval
 
@@ -227,53 +281,99 @@ class Module:
         for _, buffer in self.named_buffers(recurse=recurse):
             yield buffer
 
+    # --- by name and path
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:  # PyTorch's signature
+        """Set the attribute `name` to a Buffer with this value, or to None."""
+        paths.check_name(self, name, Buffer)
+        value = tensor if tensor is None or isinstance(tensor, Buffer) else Buffer(tensor, persistent=persistent)
+        setattr(self, name, value)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Set the attribute `name` to a Parameter, or to None."""
+        paths.check_part(self, name, param, Parameter)
+        setattr(self, name, param)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Set the attribute `name` to a module, or to None."""
+        paths.check_part(self, name, module, Module)
+        setattr(self, name, module)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Set the attribute `name` to a module, or to None."""
+        self.add_module(name, module)
+
+    def get_submodule(self, target: str) -> Module:
+        """Return the module at a path such as "layers.0.proj"; "" is this one. AttributeError if there is none."""
+        module = self
+        for name in target.split(".") if target else ():
+            module = paths.part(module, name, Module)
+        return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module in the place of the one at a path; with `strict`, one must be there."""
+        parent, _, name = target.rpartition(".")
+        if strict:
+            self.get_submodule(target)
+        self.get_submodule(parent).add_module(name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """Return the parameter at a path. AttributeError if there is none."""
+        path, _, name = target.rpartition(".")
+        return paths.part(self.get_submodule(path), name, Parameter)
+
+    def get_buffer(self, target: str) -> Buffer:
+        """Return the buffer at a path. AttributeError if there is none."""
+        path, _, name = target.rpartition(".")
+        return paths.part(self.get_submodule(path), name, Buffer)
+
     # --- state
 
-    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
-        """Return the values of all parameters and lasting buffers by path, as PyTorch names them, behind a prefix."""
-        return OrderedDict(
-            (prefix + name, cell.value)
-            for name, cell in self.named_cells(shared=True)
-            if getattr(cell, "persistent", True)
-        )
+    def state_dict(
+        self, *, destination: MutableMapping[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Return the values of all parameters and lasting buffers by path, as PyTorch names them.
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        Args:
+            destination: a dict to fill, and to return.
+            prefix: what names begin with.
+            keep_vars: parameters and buffers themselves instead of their values.
+        """
+        self._prepare()
+        found: Any = OrderedDict[str, Any]() if destination is None else destination
+        for hook in hooks.of_kind(self, "state_dict_pre"):
+            hook(self, prefix, keep_vars)
+        save_own(self, found, prefix, keep_vars=keep_vars)
+        for name, child in self.named_children():
+            child.state_dict(destination=found, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        for hook in hooks.of_kind(self, "state_dict"):
+            hook(self, found, prefix, {})
+        return found
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Set parameters and buffers from tensors or arrays by path; nothing is changed when something does not fit.
 
         Args:
             state_dict: values by path; their dtype is converted.
             strict: refuse names that are missing or not known; otherwise they are returned.
+            assign: let parameters and buffers take on the dtypes of the values instead.
         """
-        given: Any = state_dict
-        if not isinstance(given, Mapping):
-            raise CheckpointError(
-                f"load_state_dict: a {type(given).__name__} is no state dict. Give a dict of tensors by name, such as "
-                "nn.load(path) returns."
-            )
-        cells = {n: c for n, c in self.named_cells(shared=True) if getattr(c, "persistent", True)}
-        missing = [name for name in cells if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in cells]
-        found = {name: state_dict[name] for name in cells if name in state_dict}
-        shapes = [
-            f"{name} is {list(value.shape)}, the model's {list(cells[name].shape)}"
-            for name, value in found.items()
-            if tuple(value.shape) != cells[name].shape
-        ]
-        wrong = [
-            *([f"missing: {_listed(missing)}"] if missing and strict else []),
-            *([f"not in the model: {_listed(unexpected)}"] if unexpected and strict else []),
-            *([f"other shapes: {_listed(shapes)}"] if shapes else []),
-        ]
-        if wrong:
-            raise CheckpointError(
-                f"load_state_dict: the state is not one of this {type(self).__name__}; {'; '.join(wrong)}. "
-                "Make the model with the settings it was saved with"
-                + (", or pass strict=False to load what fits." if strict and not shapes else ".")
-            )
-        for name, value in found.items():
-            cell = cells[name]
-            cell.value = value if is_array(value) else asarray(value)
-        return IncompatibleKeys(missing, unexpected)
+        return load(self, state_dict, strict=strict, assign=assign)
+
+    @_open
+    def get_extra_state(self) -> Any:
+        """Return what the state dict is to hold besides parameters and buffers; a subclass may define it.
+
+        `nn.save` writes it if it is a tensor or an array.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.get_extra_state is not defined.")
+
+    @_open
+    def set_extra_state(self, state: Any) -> None:
+        """Take in what `get_extra_state` returned; called by `load_state_dict`."""
+        raise NotImplementedError(f"{type(self).__name__}.set_extra_state is not defined.")
 
     # --- changing everything at once
 
@@ -284,23 +384,41 @@ class Module:
         fn(self)
         return self
 
-    def to(self, dtype: object) -> Self:
-        """Convert all floating-point parameters and buffers to a dtype; returns the module. `"cpu"` changes nothing."""
-        if isinstance(dtype, str) and dtype.partition(":")[0] in DEVICES:
-            if dtype != "cpu":
-                raise ConfigError(f"to: there is no device {dtype!r}. Allowed: 'cpu'.")
-            return self
-        wanted = as_dtype(dtype)
-        if not wanted.is_float:
-            raise DTypeError(f"to: parameters cannot be {wanted.name}. Allowed: floating-point dtypes.")
-        for _, cell in self.named_cells():
-            if cell.dtype.is_float:
-                # A cell keeps its dtype when it is assigned to; made anew in place, it stays the one optimisers hold.
-                if isinstance(cell, Parameter):
-                    Parameter.__init__(cell, cell.detach().astype(wanted), cell.requires_grad)
-                else:
-                    Buffer.__init__(cell, cell.detach().astype(wanted), persistent=cell.persistent)
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Convert all floating-point parameters and buffers to a dtype; returns the module.
+
+        The dtype is given as such, as a tensor that has it, or by name; a device, `"cpu"`, may stand before it.
+        """
+        dtype = wanted_dtype(*args, **kwargs)
+        return self if dtype is None else converted(self, dtype)
+
+    def float(self) -> Self:
+        """Convert to float32; returns the module."""
+        return self.to("float32")
+
+    def double(self) -> Self:
+        """Convert to float64; returns the module."""
+        return self.to("float64")
+
+    def half(self) -> Self:
+        """Convert to float16; returns the module."""
+        return self.to("float16")
+
+    def bfloat16(self) -> Self:
+        """Convert to bfloat16; returns the module."""
+        return self.to("bfloat16")
+
+    def type(self, dst_type: object) -> Self:
+        """Convert to a dtype, as `to` does; returns the module."""
+        return self.to(dtype=dst_type)
+
+    def cpu(self) -> Self:
+        """Return the module: everything is on the CPU."""
         return self
+
+    def to_empty(self, *, device: object = None, recurse: bool = True) -> Self:
+        """Return the module, whose values may be anything then: here they stay."""
+        return self.to(device=device)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether parameters collect gradients; returns the module."""
@@ -314,10 +432,6 @@ class Module:
             if set_to_none or parameter.grad is not None:
                 parameter.grad = None if set_to_none else zeros(parameter.shape, dtype=parameter.dtype)
 
-    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:  # PyTorch's signature
-        """Set the attribute `name` to a Buffer with this value, or to None."""
-        setattr(self, name, None if tensor is None else Buffer(tensor, persistent=persistent))
-
     # --- printing
 
     def extra_repr(self) -> str:
@@ -330,8 +444,3 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({extra})"
         return "\n  ".join([f"{type(self).__name__}({extra}", *lines]) + "\n)"
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

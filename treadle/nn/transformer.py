@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import NamedTuple, cast
 
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Tensor
 from treadle.tensor.elementwise import where
+from treadle.tensor.promotion import Operand
 
 from . import functional as F
 from . import init
 from .attention import MultiheadAttention
 from .containers import ModuleList
 from .dropout import Dropout
+from .kv_cache import KVCache
 from .layers import LayerNorm, Linear
 from .module import Module
 
@@ -137,9 +140,32 @@ class TransformerDecoderLayer(_Layer):
                 x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
             )[0]
 
+        return self._through(tgt, attend, across)
+
+    def decode(
+        self, tgt: Tensor, cache: DecoderCache, at: Operand | None = None, memory_key_padding_mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the rows of `forward` with a causal mask for `tgt`, part of a sequence: see `TransformerDecoder`."""
+
+        def attend(x: Tensor) -> Tensor:
+            return self.self_attn(x, x, x, None, False, is_causal=True, cache=cache.so_far, at=at)[0]
+
+        def across(x: Tensor) -> Tensor:
+            return self.multihead_attn.attend(x, cache.memory, memory_key_padding_mask)
+
+        return self._through(tgt, attend, across)
+
+    def _through(self, tgt: Tensor, attend: Callable[[Tensor], Tensor], across: Callable[[Tensor], Tensor]) -> Tensor:
         x = self._added(tgt, self.norm1, self.dropout1, attend)
         x = self._added(x, self.norm2, self.dropout2, across)
         return self._added(x, self.norm3, self.dropout3, self._feed_forward)
+
+
+class DecoderCache(NamedTuple):
+    """What one decoder layer keeps between calls of `decode`."""
+
+    so_far: KVCache  # keys and values of the positions decoded
+    memory: KVCache  # those of the encoder's result
 
 
 class TransformerEncoder(Module):
@@ -205,6 +231,48 @@ class TransformerDecoder(Module):
                 memory_is_causal,
             )
         return tgt if self.norm is None else self.norm(tgt)
+
+    def new_cache(self, memory: Tensor, capacity: int) -> tuple[DecoderCache, ...]:
+        """Return a cache for each layer, for sequences of up to `capacity` positions; it remembers `memory`."""
+        attentions = [layer.multihead_attn for layer in self._decoder_layers()]
+        batch, columns = 1, memory.shape[0]
+        if memory.ndim == 3:
+            batch, columns = memory.shape[:2] if attentions[0].batch_first else memory.shape[1::-1]
+        caches: list[DecoderCache] = []
+        for mha in attentions:
+            heads, dim, dtype = mha.num_heads, mha.embed_dim // mha.num_heads, mha.out_proj.weight.dtype
+            so_far, there = (KVCache(batch, heads, size, dim, dtype=dtype) for size in (capacity, columns))
+            caches.append(DecoderCache(so_far, there))
+        self.remember(memory, caches)
+        return tuple(caches)
+
+    def remember(self, memory: Tensor, cache: Sequence[DecoderCache]) -> None:
+        """Put the keys and values of an encoder's result into a cache, for one batch of sequences after another."""
+        for layer, held in zip(self._decoder_layers(), cache, strict=True):
+            layer.multihead_attn.remember(memory, memory, held.memory)
+
+    def decode(
+        self,
+        tgt: Tensor,
+        cache: Sequence[DecoderCache],
+        at: Operand | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the rows of `forward` that belong to `tgt`, with `tgt_is_causal`, computing nothing twice.
+
+        Args:
+            tgt: rows of the sequence, in the layout of `forward`: its beginning, then usually one row per call.
+            cache: of `new_cache`.
+            at: [] or [B], a tensor: the position of the first row of `tgt`; those before were given in earlier calls.
+                None for the beginning, which replaces what the cache holds.
+            memory_key_padding_mask: [B, S], that of `forward`.
+        """
+        for layer, held in zip(self._decoder_layers(), cache, strict=True):
+            tgt = layer.decode(tgt, held, at, memory_key_padding_mask)
+        return tgt if self.norm is None else self.norm(tgt)
+
+    def _decoder_layers(self) -> list[TransformerDecoderLayer]:
+        return cast(list[TransformerDecoderLayer], list(self.layers))
 
 
 class Transformer(Module):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from treadle.core import CheckpointError, ConfigError, GradientError, TraceError
-from treadle.tensor import Array, set_grad_enabled, state
-from treadle.tensor.creation import asarray
+from treadle.core import CheckpointError, ConfigError, GradientError, TraceError, float64, int64
+from treadle.tensor import Array, Cell, set_grad_enabled, state
+from treadle.tensor.creation import asarray, zeros
 
 from .line_search import Point, strong_wolfe
 from .optimizer import Optimizer, Params, state_dtype
@@ -68,6 +68,50 @@ class Memory:
         return q
 
 
+class Kept:
+    """The memory in cells, between one call of `step` and the next: all that must be saved to go on.
+
+    Each step and change that can be remembered has a cell; zeros, which take no room, until there is one.
+    """
+
+    def __init__(self, count: int, dtype: Any, history_size: int) -> None:
+        self._new = lambda: Cell(zeros((count,), dtype=dtype))
+        self.pairs = [(self._new(), self._new()) for _ in range(history_size)]
+        self.direction, self.grad = self._new(), self._new()
+        self.numbers = Cell(zeros((3,), dtype=float64))  # scale, t, loss
+        self.counts = Cell(zeros((3,), dtype=int64))  # pairs, iterations, evaluations
+
+    def cells(self) -> Iterator[tuple[str, Cell]]:
+        """Yield all cells by name."""
+        for i, (step, change) in enumerate(self.pairs):
+            yield f"old_stps.{i}", step
+            yield f"old_dirs.{i}", change
+        yield from (("d", self.direction), ("prev_flat_grad", self.grad))
+        yield from (("numbers", self.numbers), ("counts", self.counts))
+
+    def read(self) -> Memory:
+        """Return what is remembered."""
+        scale, t, loss = self.numbers.detach().tolist()
+        pairs, iterations, evaluations = self.counts.detach().tolist()
+        if not iterations:
+            return Memory(evaluations=evaluations)
+        steps, changes = ([cell[k].detach().numpy() for cell in self.pairs[:pairs]] for k in (0, 1))
+        direction, grad = self.direction.detach().numpy(), self.grad.detach().numpy()
+        return Memory(steps, changes, scale, direction, t, grad, loss, iterations, evaluations)
+
+    def write(self, memory: Memory) -> None:
+        """Remember this."""
+        while len(self.pairs) < len(memory.steps):  # the setting was changed
+            self.pairs.append((self._new(), self._new()))
+        for cells, pair in zip(self.pairs, zip(memory.steps, memory.changes, strict=True), strict=False):
+            for cell, value in zip(cells, pair, strict=True):
+                cell.value = value
+        for cell, value in ((self.direction, memory.direction), (self.grad, memory.grad)):
+            cell.value = zeros(cell.shape, dtype=cell.dtype) if value is None else asarray(value)
+        self.numbers.value = asarray([memory.scale, memory.t, memory.loss], dtype=float64)
+        self.counts.value = asarray([len(memory.steps), memory.iterations, memory.evaluations], dtype=int64)
+
+
 class LBFGS(Optimizer):
     """Limited-memory BFGS (Liu and Nocedal 1989), for losses without noise: up to `max_iter` steps in one.
 
@@ -102,7 +146,6 @@ class LBFGS(Optimizer):
             raise ConfigError(f"LBFGS: line_search_fn is {line_search_fn!r}. Allowed: None, 'strong_wolfe'.")
         if history_size < 1 or max_iter < 1:
             raise ConfigError(f"LBFGS: max_iter is {max_iter}, history_size {history_size}. Each must be at least 1.")
-        self.memory = Memory()
         super().__init__(
             params,
             lr,
@@ -117,6 +160,18 @@ class LBFGS(Optimizer):
         )
         if len(self.param_groups) != 1:
             raise ConfigError(f"LBFGS: got {len(self.param_groups)} groups. It takes one: all share a direction.")
+        self._kept = Kept(sum(p.size for p in self.parameters()), self._dtype(), history_size)
+
+    @property
+    def memory(self) -> Memory:
+        """What is known from the steps so far."""
+        return self._kept.read()
+
+    def cells(self) -> Iterator[tuple[str, Cell]]:
+        """Yield everything that must be saved to go on from here, by name."""
+        yield from super().cells()
+        for name, cell in self._kept.cells():
+            yield f"history.{name}", cell
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do up to `max_iter` steps; return the loss before them."""
@@ -127,8 +182,15 @@ class LBFGS(Optimizer):
             )
         if closure is None:
             raise ConfigError("LBFGS: step() needs a closure that computes the loss again and returns it.")
-        group, memory = self.param_groups[0], self.memory
-        first_loss = self._evaluate(closure)
+        memory = self.memory
+        try:
+            return self._steps(closure, memory)
+        finally:
+            self._kept.write(memory)
+
+    def _steps(self, closure: Callable[[], Any], memory: Memory) -> Any:
+        group = self.param_groups[0]
+        first_loss = self._evaluate(closure, memory)
         loss, grad, used = float(first_loss), self._gradient(), 1
         if not grad.size or np.abs(grad).max() <= group.tolerance_grad:
             return first_loss
@@ -148,9 +210,10 @@ class LBFGS(Optimizer):
                 self._move(self._values(), direction, t)
                 if last:  # what the loss is there, the next call finds out
                     break
-                loss, grad, count = float(self._evaluate(closure)), self._gradient(), 1
+                loss, grad, count = float(self._evaluate(closure, memory)), self._gradient(), 1
             else:
-                point, count = self._search(closure, Point(0.0, loss, grad, slope), t, direction, group.max_eval - used)
+                start, limit = Point(0.0, loss, grad, slope), group.max_eval - used
+                point, count = self._search(closure, memory, start, t, direction, limit)
                 loss, grad, memory.t = point.loss, point.grad, point.t
             used += count
             if (
@@ -165,22 +228,22 @@ class LBFGS(Optimizer):
         return first_loss
 
     def _search(
-        self, closure: Callable[[], Any], start: Point, t: float, direction: Array, limit: int
+        self, closure: Callable[[], Any], memory: Memory, start: Point, t: float, direction: Array, limit: int
     ) -> tuple[Point, int]:
         """Move to a point along the direction; return it and the number of evaluations."""
         values = self._values()
 
         def at(t: float) -> Point:
             self._move(values, direction, t)
-            loss, grad = float(self._evaluate(closure)), self._gradient()
+            loss, grad = float(self._evaluate(closure, memory)), self._gradient()
             return Point(t, loss, grad, float(grad @ direction))
 
         point, count = strong_wolfe(at, start, t, float(np.abs(direction).max()), limit)
         self._move(values, direction, point.t)
         return point, count
 
-    def _evaluate(self, closure: Callable[[], Any]) -> Any:
-        self.memory.evaluations += 1
+    def _evaluate(self, closure: Callable[[], Any], memory: Memory) -> Any:
+        memory.evaluations += 1
         self.zero_grad()
         with set_grad_enabled(True):
             loss = closure()
@@ -215,6 +278,7 @@ class LBFGS(Optimizer):
         found, m = super().state_dict(), self.memory
         if m.iterations:
             found["state"][0] = {
+                "step": self.param_groups[0].count.value,
                 "func_evals": m.evaluations,
                 "n_iter": m.iterations,
                 "d": m.direction,
@@ -253,4 +317,4 @@ class LBFGS(Optimizer):
                 int(held["func_evals"]),
             )
         super().load_state_dict(state_dict)
-        self.memory = memory
+        self._kept.write(memory)

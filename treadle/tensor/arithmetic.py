@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.core import DTypeError, float64, int32
+from treadle.core import DTypeError, float32, float64, int32, promote
 from treadle.ops import Gcd
 
 from . import elementwise as ew
@@ -67,8 +67,13 @@ def float_power(x1: Operand, x2: Operand, /) -> Tensor:
 
 def logaddexp2(x1: Operand, x2: Operand, /) -> Tensor:
     """Return log2(2**x1 + 2**x2) without overflow in between."""
-    two = math.log(2)
-    return ew.divide(ew.logaddexp(ew.multiply(x1, two), ew.multiply(x2, two)), two)
+    nodes, tensors, dtype = meet("logaddexp2", x1, x2)
+    result = dtype if dtype.is_float else float32
+    a, b = (astype(made(n, *tensors), promote(result, float32)) for n in nodes)
+    # Not by way of logaddexp: products with log(2) would round away what a large negative result is made of.
+    apart = ew.where(ew.equal(a, b), 0.0, ew.subtract(a, b))  # equal infinities, too, are 0 apart
+    more = ew.log1p(ew.exp2(ew.negative(ew.abs(apart))))
+    return astype(ew.add(ew.maximum(a, b), ew.divide(more, math.log(2))), result)
 
 
 def ldexp(x1: Operand, x2: Operand, /) -> Tensor:
@@ -119,8 +124,13 @@ def fmod(x1: Operand, x2: Operand, /) -> Tensor:
     a, b = (made(n, *tensors) for n in nodes)
     if dtype.kind == "uint":
         return ew.remainder(a, b)
-    sign = astype(ew.where(ew.less(a, 0), -1, 1), dtype)
-    return ew.multiply(sign, ew.remainder(ew.multiply(sign, a), ew.abs(b)))
+    if dtype.is_float:
+        sign = astype(ew.where(ew.signbit(a), -1, 1), dtype)  # that of -0.0, too
+        return ew.multiply(sign, ew.remainder(ew.multiply(sign, a), ew.abs(b)))
+    # Without abs: the lowest integer has none.
+    rest = ew.remainder(a, b)
+    turned = ew.logical_and(ew.not_equal(rest, 0), ew.not_equal(ew.less(rest, 0), ew.less(a, 0)))
+    return ew.where(turned, ew.subtract(rest, b), rest)
 
 
 def frac(x: Operand, /) -> Tensor:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from treadle.core import DType, GradientError, ShapeError
+from treadle.core import DType, GradientError, ShapeError, TraceError
 from treadle.ir import Node
 
 from .creation import asarray
-from .markers import Variable
-from .operators import Operators
+from .in_place import InPlace
+from .markers import Variable, Watch
 from .promotion import Operand, as_tensor, cast
 from .realize import Data
 from .tensor import Tensor
 from .trace import state
 from .value import Maker, Value, expect, marked, new_variable, node_of
+from .watch import GradientHook, hooked
 
 
-class Cell(Operators):
+class Cell(InPlace):
     """A tensor that can be replaced by another of the same shape and dtype; usable wherever a tensor is.
 
     Reading gives the tensor held now, and inside a compiled function the one held when it runs. What is stored is cut
     from the history of how it was computed.
     """
 
-    __slots__ = ("__weakref__", "_requires_grad", "_uid", "collected", "held", "lent")
+    __slots__ = ("__weakref__", "_requires_grad", "_uid", "collected", "held", "hooks", "lent")
 
     held: Tensor  # what reading gives, seen without lending it or asking the trace
     collected: Tensor | None  # the gradient outside of any trace
+    hooks: tuple[GradientHook, ...]  # that see the gradient before it is collected
     lent: bool  # whether somebody else may hold the tensor, so that its memory must not be written to
 
     def __init__(self, value: Any, *, requires_grad: bool = False) -> None:
@@ -35,6 +38,7 @@ class Cell(Operators):
         self.lent = not _is_own(value, tensor.node)
         self._uid = new_variable(self)
         self.collected = None
+        self.hooks = ()
         self._requires_grad = False
         self.held = self.reads(tensor.detach().node)
         self.requires_grad_(requires_grad)
@@ -89,9 +93,21 @@ class Cell(Operators):
     def reads(self, node: Node, *sources: Tensor) -> Tensor:
         """Return the tensor that reading gives when the cell holds `node`: marked if the cell collects a gradient."""
         depth = max((s.depth for s in sources), default=1)
-        tensor = Maker.new(marked(self._uid, node) if self._requires_grad else node, depth, self._requires_grad)
+        if self._requires_grad:
+            node = marked(self._uid, node)
+            node = hooked(node, self.hooks) if self.hooks else node
+        tensor = Maker.new(node, depth, self._requires_grad)
         tensor.uid = self._uid if self._requires_grad else 0
         return tensor
+
+    @property
+    def data(self) -> CellData:
+        """What is held, apart from gradients; assign to it, or change it in place, to change this."""
+        return CellData(self)
+
+    @data.setter
+    def data(self, value: Operand) -> None:
+        self.value = value
 
     @property
     def uid(self) -> int:
@@ -115,11 +131,35 @@ class Cell(Operators):
                 "for it."
             )
         if requires_grad != self._requires_grad:
-            depth = self.held.depth
             self._requires_grad = requires_grad
-            self.held = self.reads(_bare(self.held.node))
-            self.held.depth = depth
+            self._mark_again()
         return self
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> CellHook:
+        """Call `hook(gradient)` before a gradient is added to `.grad`; what it returns, if not None, is added instead.
+
+        In a compiled function it is called when that is traced; one registered or removed later compiles it anew.
+        `remove()` of the result ends it.
+        """
+        if not self._requires_grad:
+            raise GradientError(f"register_hook: {self!r} collects no gradient. Call requires_grad_() first.")
+        if state.trace is not None:
+            raise TraceError("register_hook: a compiled function cannot hook what outlives it. Do it before the call.")
+        found = CellHook(self, hook)
+        self.hooks = (*self.hooks, found)
+        self._mark_again()
+        return found
+
+    def unhook(self, hook: CellHook) -> None:
+        """Take a hook off; nothing happens if it is not there."""
+        if hook in self.hooks:
+            self.hooks = tuple(h for h in self.hooks if h is not hook)
+            self._mark_again()
+
+    def _mark_again(self) -> None:
+        depth = self.held.depth
+        self.held = self.reads(_bare(self.held.node))
+        self.held.depth = depth
 
     @property
     def grad(self) -> Tensor | None:
@@ -145,23 +185,49 @@ class Cell(Operators):
         """Return what a subclass has besides."""
         return {}
 
-    # In-place operators replace the tensor held; the name on the left keeps meaning the cell.
 
-    def _replace(self, value: Tensor) -> Cell:
-        self.value = value
-        return self
+class CellData(InPlace):
+    """What a cell holds, apart from gradients: PyTorch's `.data`. What changes it in place changes the cell."""
 
-    def __iadd__(self, other: Operand) -> Cell:
-        return self._replace(self + other)
+    __slots__ = ("_cell",)
 
-    def __isub__(self, other: Operand) -> Cell:
-        return self._replace(self - other)
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
 
-    def __imul__(self, other: Operand) -> Cell:
-        return self._replace(self * other)
+    def read(self) -> Tensor:
+        """Return the tensor held now, not connected to gradients."""
+        return self._cell.detach()
 
-    def __itruediv__(self, other: Operand) -> Cell:
-        return self._replace(self / other)
+    @property
+    def requires_grad(self) -> bool:
+        """No gradient passes through it."""
+        return False
+
+    def detach(self) -> Tensor:
+        """Return the tensor held now."""
+        return self.read()
+
+    @property
+    def value(self) -> Tensor:
+        """The tensor held now; assign to replace it."""
+        return self.read()
+
+    @value.setter
+    def value(self, value: Operand) -> None:
+        self._cell.value = value
+
+
+class CellHook(GradientHook):
+    """A function that sees the gradient that a cell collects; `remove()` ends that."""
+
+    def __init__(self, cell: Cell, function: Callable[[Any], Any]) -> None:
+        super().__init__(function)
+        self.cell = cell
+
+    def remove(self) -> None:
+        """See no gradient any more; nothing happens the second time."""
+        super().remove()
+        self.cell.unhook(self)
 
 
 def _copied(kind: type[Cell], value: Tensor, requires_grad: bool, extras: dict[str, Any]) -> Cell:
@@ -178,4 +244,6 @@ def _is_own(given: object, node: Node) -> bool:
 
 
 def _bare(node: Node) -> Node:
-    return node.args[0] if isinstance(node.op, Variable) else node
+    while isinstance(node.op, Variable | Watch):
+        node = node.args[0]
+    return node

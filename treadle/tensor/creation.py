@@ -360,7 +360,8 @@ def eye(
     height, width = whole_numbers("eye", (n_rows, n_rows if n_cols is None else n_cols))
     rows = Maker.new(iota(height, int64), 1, False)
     diagonal = Maker.new(iota(width, int64), 1, False)
-    hit = expand_dims(rows, 1) + whole_number("eye", k) == diagonal
+    shift = min(max(whole_number("eye", k), -height), width)  # of the same value, and sure to fit int64
+    hit = expand_dims(rows, 1) + shift == diagonal
     return made(cast(hit.node, as_dtype(dtype if dtype is not None else float32)), hit)
 
 

@@ -130,10 +130,10 @@ def _expanded(x: Tensor, given: list[Any]) -> list[Any]:
     for k, item in enumerate(items):
         # A mask of several axes became as many arrays; each still remembers the size it was made for.
         if isinstance(item, _Masked):
-            if item.size != x.shape[axis]:
+            if item.size not in (0, x.shape[axis]):  # an empty mask fits any size: nothing is true
                 raise IndexRangeError(
                     f"index: a mask has {item.size} elements on axis {axis}, {x.node.type!r} has {x.shape[axis]}. "
-                    f"The sizes must be equal."
+                    f"The sizes must be equal, or the mask empty."
                 )
             items[k] = item.positions
         axis += _takes_axis(item)

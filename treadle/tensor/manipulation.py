@@ -367,4 +367,5 @@ def _triangle(name: str, x: Operand, k: int) -> Tensor:
     tensor = as_tensor(name, x)
     if tensor.ndim < 2:
         raise ShapeError(f"{name}: takes matrices, got {tensor.node.type!r}. Allowed: at least 2 axes.")
-    return made(Op.registry[name](whole_number(name, k))(node_of(tensor)), tensor)
+    diagonal = min(max(whole_number(name, k), -tensor.shape[-2]), tensor.shape[-1])  # those beyond are no different
+    return made(Op.registry[name](diagonal)(node_of(tensor)), tensor)

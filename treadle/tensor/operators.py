@@ -48,6 +48,14 @@ def _usable(x: object) -> bool:
     return isinstance(x, Value | np.ndarray) or scalar(x) is not None or hasattr(x, "__array__")
 
 
+class _Unmarked:
+    """The memory of an array without the mark that it is not to be written to; NumPy's view of it keeps this alive."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
 class Operators(OrderMethods):
     """What can be done with a tensor, or with a cell as the tensor it holds.
 
@@ -178,8 +186,12 @@ class Operators(OrderMethods):
     ) -> Any:
         if self.dtype.name == "bfloat16":
             raise DTypeError("__dlpack__: NumPy cannot hand out bfloat16. Convert with astype(td.float32) first.")
-        # Not every library heeds the mark that memory is read-only, so theirs is a copy unless they insist.
-        array = self.numpy() if copy is False else self.numpy().copy()
+        # Not every library heeds the mark that memory is read-only, so theirs is a copy unless they insist. Versions
+        # before 1.0 do not know the mark: NumPy hands out only what may be written to.
+        if copy is False:
+            array = self.numpy() if max_version and max_version[0] >= 1 else np.asarray(_Unmarked(self.numpy()))
+        else:
+            array = self.numpy().copy()
         return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:

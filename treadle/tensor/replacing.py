@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from treadle.core import ShapeError, normalize_axis
+from treadle.core import ShapeError, normalize_axis, whole_number
 
 from . import arranging, indexing
 from . import manipulation as shapes
@@ -42,7 +42,7 @@ def select(x: Operand, axis: int, index: int) -> Tensor:
 def narrow(x: Operand, axis: int, start: Operand, length: int) -> Tensor:
     """Return `length` elements of x along an axis from `start` on, which counts back where negative."""
     tensor, front = _along("narrow", x, axis)
-    size, first = tensor.shape[len(front)], int(as_tensor("narrow", start))
+    size, first = tensor.shape[len(front)], whole_number("narrow", start)
     first = first + size if first < 0 else first
     if not (0 <= first <= size and 0 <= length <= size - first):
         raise ShapeError(

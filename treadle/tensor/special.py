@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from treadle.core import DTypeError
+from treadle.core import DTypeError, float32, promote
 from treadle.ops import BesselI, Gammainc, Polygamma
 
 from . import elementwise as ew
@@ -198,8 +198,9 @@ def sinc(x: Operand, /) -> Tensor:
     """Return sin(pi x) / (pi x), which is 1 at 0."""
     (tensor,) = _floats("sinc", as_tensor("sinc", x))
     middle = ew.equal(tensor, 0)
-    angle = ew.multiply(ew.where(middle, 1.0, tensor), math.pi)
-    return ew.where(middle, 1.0, ew.divide(ew.sin(angle), angle))
+    # Wide enough that pi x keeps its digits: a sine's zeros are at whole x.
+    angle = ew.multiply(ew.where(middle, 1.0, tensor).astype(promote(tensor.dtype, float32)), math.pi)
+    return ew.where(middle, 1.0, ew.divide(ew.sin(angle), angle).astype(tensor.dtype))
 
 
 psi = digamma

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from treadle.core import DType, GradientError, bool_
 from treadle.ir import Node
 
 from . import realize
+from .markers import with_value
 from .operators import Operators
 from .realize import Handle
 from .trace import state
-from .value import DETACH, Maker, marked, new_variable, realized
+from .value import DETACH, Maker, marked, new_uid, new_variable, realized, set_owner
+from .watch import GradientHook, hooked
 
 # What backward() does is above this layer; treadle/__init__.py sets it.
 Backward = Callable[["Tensor", "Tensor | None"], None]
@@ -30,19 +32,27 @@ class Hooks:
     backward: Backward = _no_backward
 
 
+class Watched(NamedTuple):
+    """The number of a tensor's marker, and the hooks that see its gradient."""
+
+    uid: int
+    hooks: list[GradientHook]
+
+
 class Tensor(Operators):
     """An array that never changes. Make one with `td.asarray`, `td.zeros`, ...
 
     Operations only note what is to be computed; `numpy()`, `float()`, `print()` and the like compute it.
     """
 
-    __slots__ = ("__weakref__", "_node", "_requires_grad", "collected", "depth", "uid")
+    __slots__ = ("__weakref__", "_node", "_requires_grad", "_watched", "collected", "depth", "uid")
 
     _node: Node
     depth: int  # operations between this and known data, along the longest path
     _requires_grad: bool
     uid: int  # of the variable marker when it is a leaf that collects a gradient, else 0
     collected: Tensor | None  # the gradient outside of any trace
+    _watched: Watched | None  # what sees its gradient
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("Tensor: tensors are not made by calling Tensor(). Use td.asarray(data), td.zeros(shape), ...")
@@ -54,6 +64,7 @@ class Tensor(Operators):
         tensor._node = node
         tensor._requires_grad = requires_grad
         tensor.collected = None
+        tensor._watched = None
         tensor.depth = depth
         tensor.uid = 0
         return tensor
@@ -98,7 +109,7 @@ class Tensor(Operators):
         """Note that the numbers are known; forget the history unless gradients need it."""
         self.depth = 0
         if self.uid:
-            self._node = marked(self.uid, realize.Data(handle)())
+            self._node = with_value(self._node, realize.Data(handle)())
         elif not self._requires_grad:
             self._node = realize.Data(handle)()
 
@@ -158,6 +169,42 @@ class Tensor(Operators):
         if not self._requires_grad:
             return self
         return Tensor.of(DETACH(self._node), self.depth, False)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> GradientHook:
+        """Call `hook(gradient)` when the gradient of this tensor is known; what it returns, if not None, replaces it.
+
+        It sees what passes through uses of the tensor from here on. In a compiled function it is called when that is
+        traced. `remove()` of the result ends it.
+        """
+        if not self._requires_grad:
+            raise GradientError(
+                f"register_hook: this tensor ({self.node.type!r}) takes no part in gradients. Call requires_grad_() "
+                "first, or compute it from what requires a gradient."
+            )
+        found = GradientHook(hook)
+        self._watch().hooks.append(found)
+        return found
+
+    def retain_grad(self) -> None:
+        """Let backward() collect the gradient of this tensor in `.grad`, although it was computed from others.
+
+        It counts what passes through uses of the tensor from here on, or from its first hook on.
+        """
+        if not self._requires_grad:
+            raise GradientError(
+                f"retain_grad: this tensor ({self.node.type!r}) takes no part in gradients. Call requires_grad_(), or "
+                "compute it from what requires a gradient."
+            )
+        if not self.is_leaf:
+            set_owner(self._watch().uid, self)
+
+    def _watch(self) -> Watched:
+        """Let later uses of this tensor tell what their gradient is."""
+        if self._watched is None:
+            self._watched = Watched(self.uid or new_uid(), [])
+            node = self._node if self.uid else marked(self._watched.uid, self._node)
+            self._node = hooked(node, self._watched.hooks)
+        return self._watched
 
     def backward(self, gradient: Tensor | None = None) -> None:
         """Add the gradient of this tensor to `.grad` of every parameter and leaf it was computed from.

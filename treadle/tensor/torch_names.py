@@ -91,6 +91,8 @@ METHODS = {
     "type": ".astype(dtype)",
     "repeat": "td.tile(x, repeats)",
     "cuda": "not needed: everything is on the CPU",
+    "normal_": "nn.init.normal_(parameter)",
+    "uniform_": "nn.init.uniform_(parameter)",
     "data": ".value of a parameter, .detach() of a tensor",
     "norm": "td.linalg.norm(x)",
     "ne": "x != y",
@@ -117,8 +119,6 @@ METHODS = {
     "element_size": ".itemsize",
     "stride": "not needed: tensors have no strides",
     "is_contiguous": "not needed: tensors have no strides",
-    "register_hook": "td.vjp, or .grad after backward()",
-    "retain_grad": "td.vjp, or td.grad of a function of that tensor",
     "grad_fn": "td.grad of a function; .requires_grad says whether there is a gradient",
 }
 
@@ -130,19 +130,8 @@ def function_hint(name: str) -> str:
 
 MODULES = {
     "cuda": "not needed: everything is on the CPU",
-    "cpu": "not needed: everything is on the CPU",
-    "half": ".to(td.float16)",
-    "float": ".to(td.float32)",
-    "double": ".to(td.float64)",
-    "bfloat16": ".to(td.bfloat16)",
-    "type": ".to(dtype)",
-    "register_parameter": "setattr(module, name, nn.Parameter(value))",
-    "add_module": "setattr(module, name, other)",
-    "register_module": "setattr(module, name, other)",
-    "get_submodule": "dict(module.named_modules())[path]",
-    "get_parameter": "dict(module.named_parameters())[path]",
-    "register_forward_pre_hook": "a forward() that changes its arguments first",
-    "register_full_backward_hook": "td.vjp, or .grad after backward()",
+    "compile": "td.compile(module), or better of the whole step",
+    "register_backward_hook": "register_full_backward_hook",
 }
 
 

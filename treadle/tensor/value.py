@@ -135,10 +135,20 @@ _uids = itertools.count(1)
 _owners: weakref.WeakValueDictionary[int, Cell | Tensor] = weakref.WeakValueDictionary()
 
 
+def new_uid() -> int:
+    """Return a fresh number for a `variable` marker whose gradient belongs to nobody yet."""
+    return next(_uids)
+
+
+def set_owner(uid: int, owner: Cell | Tensor) -> None:
+    """Let the gradient of a marker belong to `owner`."""
+    _owners[uid] = owner
+
+
 def new_variable(owner: Cell | Tensor) -> int:
     """Return a fresh number for a `variable` marker whose gradient belongs to `owner`."""
-    uid = next(_uids)
-    _owners[uid] = owner
+    uid = new_uid()
+    set_owner(uid, owner)
     return uid
 
 

@@ -97,6 +97,7 @@ def sample(
     *,
     temperature: float = 0.8,
     top_k: int | None = None,
+    top_p: float | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
     """Yield the text that follows a prompt, piece by piece as its characters are complete."""
@@ -104,7 +105,7 @@ def sample(
     start = vocabulary.encode(prompt or "\n").tolist()
     drawn: list[int] = []
     told = ""
-    for token in generate(model, start, tokens, temperature=temperature, top_k=top_k, seed=seed):
+    for token in generate(model, start, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
         drawn.append(token)
         text = vocabulary.decode(drawn)
         # The last character may be a part of one whose other bytes are still to come.

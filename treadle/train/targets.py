@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import numpy as np
-
-from treadle.core import ConfigError, DataError, IndexRangeError, ShapeError, int64
+from treadle.core import ConfigError, IndexRangeError, ShapeError, int64
 from treadle.metrics import F1, MAE, R2, RMSE, ROCAUC, Accuracy, LogLoss, PoissonDeviance
 from treadle.nn import CumulativeLink, Module
 from treadle.nn import functional as F
@@ -46,11 +44,13 @@ class _Bits(_Numbers):
 
     kinds = ("bool", "int", "uint", "float")
 
-    def check_values(self, target: Array) -> None:
-        """Raise DataError for numbers besides 0 and 1."""
-        wrong = target[(target != 0) & (target != 1)]
-        if wrong.size:
-            raise DataError(f"{self}: targets contain {wrong.flat[0]}. Allowed: 0 and 1, or bools.")
+    def wrong(self) -> str:
+        """Return what is allowed."""
+        return "targets contain {value}. Allowed: 0 and 1, or bools."
+
+    def allowed(self, target: Tensor) -> Tensor:
+        """Return where it is 0 or 1."""
+        return (target == 0) | (target == 1)
 
     def losses(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         """Return the binary cross-entropy of each target."""
@@ -121,11 +121,13 @@ class Regression(_Numbers):
 
     kinds = ("int", "uint", "float")
 
-    def check_values(self, target: Array) -> None:
-        """Raise DataError for NaN and infinity."""
-        wrong = target[~np.isfinite(target)]
-        if wrong.size:
-            raise DataError(f"{self}: {wrong.size} targets are not finite, such as {wrong.flat[0]}. Leave them out.")
+    def wrong(self) -> str:
+        """Return what is allowed."""
+        return "targets contain {value}, which is not finite. Leave such examples out."
+
+    def allowed(self, target: Tensor) -> Tensor:
+        """Return where it is neither NaN nor infinite."""
+        return ew.isfinite(target)
 
     def losses(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         """Return the squared error of each target: twice the negative log likelihood for a variance of 1."""
@@ -150,14 +152,13 @@ class Count(_Numbers):
 
     kinds = ("int", "uint", "float")
 
-    def check_values(self, target: Array) -> None:
-        """Raise DataError for numbers that are no counts."""
-        wrong = target[~((target >= 0) & (target == np.floor(target)) & np.isfinite(target))]
-        if wrong.size:
-            raise DataError(
-                f"{self}: targets contain {wrong.flat[0]}. Counts are whole numbers from 0 on; for other numbers use "
-                "Regression."
-            )
+    def wrong(self) -> str:
+        """Return what is allowed."""
+        return "targets contain {value}. Counts are whole numbers from 0 on; for other numbers use Regression."
+
+    def allowed(self, target: Tensor) -> Tensor:
+        """Return where it is a whole number from 0 on."""
+        return (target >= 0) & (target == ew.floor(target)) & ew.isfinite(target)
 
     def losses(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         """Return r - t log r for each target t and its rate r."""
@@ -177,6 +178,7 @@ class _Classes(Task):
     """Class numbers [...], 0 to num_classes - 1."""
 
     kinds = ("int", "uint")
+    error = IndexRangeError
 
     def __init__(self, num_classes: int) -> None:
         if num_classes < 2:
@@ -188,14 +190,14 @@ class _Classes(Task):
         """Return the task of targets among which every class occurs."""
         return cls(max(2, int(target.max(initial=0)) + 1))
 
-    def check_values(self, target: Array) -> None:
-        """Raise IndexRangeError for numbers that are no class."""
-        low, high = int(target.min()), int(target.max())
-        if low < 0 or high >= self.num_classes:
-            raise IndexRangeError(
-                f"{self}: targets go from {low} to {high}. Allowed: 0 to {self.num_classes - 1}; number the classes "
-                "from 0, or raise num_classes."
-            )
+    def wrong(self) -> str:
+        """Return what is allowed."""
+        most = self.num_classes - 1
+        return f"targets contain {{value}}. Allowed: 0 to {most}; number the classes from 0, or raise num_classes."
+
+    def allowed(self, target: Tensor) -> Tensor:
+        """Return where it is the number of a class."""
+        return (target >= 0) & (target < self.num_classes)
 
     def log_probabilities(self, output: Operand) -> Tensor:
         """Return the logarithm of each class's probability, [..., num_classes]."""

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from treadle.core import DType, DTypeError, ShapeError
+from treadle.core import DataError, DType, DTypeError, ShapeError
 from treadle.core.dtypes import Kind
 from treadle.metrics import Metric
 from treadle.nn import Linear, Module
 from treadle.tensor import Tensor
 from treadle.tensor.promotion import Operand, as_tensor
-from treadle.tensor.realize import is_traced
+from treadle.tensor.require import require
 
 Array = np.ndarray[Any, Any]
 Views = dict[str, tuple[Metric, Callable[[Tensor], Tensor]]]  # metrics, and what of the output each looks at
@@ -25,10 +25,10 @@ class Task:
 
     A model is any backbone and then `head`. Its output goes to `loss`, `predict` and `metrics` as it is, without an
     activation in between: losses of logits and of log rates are the stable ones. Targets that belong to another task
-    are refused. What depends on their values can be seen only where these are known; in a compiled step they are not,
-    so `check` the whole data set before.
+    are refused, in a compiled step before it changes anything.
 
     Attributes:
+        error: the class of the error for values that cannot be targets.
         outputs: size of the output's last axis.
         size: size of the targets' last axis; None where there is one target per example, without an axis of its own.
     """
@@ -36,15 +36,20 @@ class Task:
     outputs: int
     size: int | None = None
     kinds: tuple[Kind, ...]  # of dtypes that targets may have
+    error: type[Exception] = DataError
 
     @classmethod
     def of(cls, target: Array) -> Self:
         """Return the task of targets, whose dtype is right, with its sizes read off them."""
         raise NotImplementedError(f"{cls.__name__}.of is not defined.")
 
-    def check_values(self, target: Array) -> None:
-        """Raise an error for values, at least one, that cannot be targets."""
-        raise NotImplementedError(f"{type(self).__name__}.check_values is not defined.")
+    def allowed(self, target: Tensor) -> Tensor:
+        """Return where values can be targets."""
+        raise NotImplementedError(f"{type(self).__name__}.allowed is not defined.")
+
+    def wrong(self) -> str:
+        """Return what an error says of a value that cannot be a target, {value}."""
+        raise NotImplementedError(f"{type(self).__name__}.wrong is not defined.")
 
     def losses(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         """Return the negative log likelihood of targets [n] or [n, size] beside outputs [n, outputs]."""
@@ -100,9 +105,10 @@ class Task:
                 f"{self}: targets {list(y.shape)} do not have {self.size} along their last axis. Give [..., "
                 f"{self.size}]."
             )
-        if y.size and not is_traced(y.node):
-            self.check_values(np.asarray(y.detach()))
-        return y
+        if y.dtype.kind == "bool":  # any bool is as good
+            return y
+        said = f"{str(self).replace('{', '{{').replace('}', '}}')}: {self.wrong()}"
+        return require(y, self.allowed(y.detach()), said, self.error)
 
     def fitted(self, output: Operand) -> Tensor:
         """Return an output as a tensor; raise an error unless the head of this task can have made it."""

@@ -442,6 +442,8 @@ def test_binary_cross_entropy_takes_probabilities():
     for p in (1.5, -0.1, float("nan")):
         with pytest.raises(td.DataError, match="Allowed: probabilities"):
             F.binary_cross_entropy(td.asarray([0.5, p]), td.asarray([1.0, 0.0]))
+        with pytest.raises(td.DataError, match="Allowed: probabilities"):
+            td.compile(F.binary_cross_entropy)(np.array([0.5, p]), np.array([1.0, 0.0]))
 
 
 def test_multi_margin_loss_of_one_score():

@@ -60,6 +60,7 @@ from .grid import affine_grid, grid_sample
 from .linear import linear, one_hot
 from .linear_cross_entropy import linear_cross_entropy
 from .margin import hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_margin_loss
+from .multi_head_attention import multi_head_attention_forward
 from .norm import group_norm, layer_norm, local_response_norm, normalize, rms_norm
 from .ordinal import ordinal_log_probabilities
 from .pad import pad
@@ -196,6 +197,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",

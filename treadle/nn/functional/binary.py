@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from treadle.core import ConfigError, DataError, DType, ShapeError, broadcast_shapes, float32
+from treadle.core import ConfigError, DType, ShapeError, broadcast_shapes, float32
 from treadle.tensor import Tensor
 from treadle.tensor import elementwise as ew
 from treadle.tensor.elementwise import where
 from treadle.tensor.promotion import Operand, as_tensor
+from treadle.tensor.require import is_cheap, require
 
 from .reduce import check_reduction, chosen, reduced, same_shape
 
@@ -28,8 +29,8 @@ def binary_cross_entropy(
     Logarithms are at least -100, and the slope stays finite at p = 0 and 1: there it is (p - t) / 1e-12.
 
     Args:
-        input: probabilities, 0 to 1. DataError for others where they are known already (nothing is computed to find
-            out); else the loss is NaN.
+        input: probabilities, 0 to 1. DataError for others, where no model need be run to see it; else the loss is NaN,
+            as in PyTorch's compiled code.
         target: of the same shape, 0 to 1.
         weight: what each element counts; broadcasts to the input's shape. The mean is over the number of elements.
         size_average: older than `reduction`: whether to average; see `reduce`.
@@ -39,7 +40,9 @@ def binary_cross_entropy(
     what = "binary_cross_entropy"
     name = chosen(what, reduction, size_average, reduce)
     p, t = same_shape(what, input, target)
-    _check_probabilities(what, p)
+    if p.is_realized or is_cheap(p.node):
+        said = f"{what}: the input contains {{value}}. Allowed: probabilities, 0 to 1. For logits use "
+        p = require(p, ((p >= 0) & (p <= 1)).detach(), f"{said}{what}_with_logits().")
     dtype = p.dtype
     wide = _wide(dtype)
     p, t = p.astype(wide), t.astype(wide)
@@ -52,18 +55,6 @@ def binary_cross_entropy(
     slope = (p - t.detach()) * (p - t.detach()) * (0.5 / LEAST_VARIANCE)
     losses = where(inside, smooth, least + (slope - slope.detach()))
     return reduced(_times(what, losses.astype(dtype), weight), name)
-
-
-def _check_probabilities(what: str, p: Tensor) -> None:
-    handle = p.handle
-    if handle is None or not handle.array.size:
-        return
-    low, high = float(handle.array.min()), float(handle.array.max())
-    if not (low >= 0 and high <= 1):
-        raise DataError(
-            f"{what}: the input has elements from {low} to {high}. Allowed: probabilities, 0 to 1. For logits use "
-            f"{what}_with_logits()."
-        )
 
 
 def binary_cross_entropy_with_logits(

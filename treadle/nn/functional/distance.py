@@ -25,7 +25,8 @@ def bilinear(input1: Operand, input2: Operand, weight: Operand, bias: Operand | 
     out, left, right = w.shape
     table = shapes.reshape(shapes.permute_dims(w, (1, 0, 2)), (left, out * right))
     half = shapes.reshape(matmul(a, table), (*a.shape[:-1], out, right))
-    y = ew.multiply(half, shapes.expand_dims(b, -2)).sum(axis=-1)
+    products = ew.multiply(half, shapes.expand_dims(b, -2))
+    y = products.sum(axis=-1, dtype=products.dtype)  # integers stay as narrow as they are
     return y if bias is None else ew.add(y, bias)
 
 

@@ -37,7 +37,7 @@ def rotary_embedding(
 
     Args:
         input: queries or keys; D is even.
-        positions: [T], the t of each row; 0, 1, ... when None.
+        positions: the t of each row, [T] or, where it differs along axes in front, [..., T]; 0, 1, ... when None.
         base: sets the longest wavelength.
         interleaved: pairs are neighbours (2k, 2k + 1), as in the paper; else (k, k + D/2), as in GPT-NeoX and Llama.
     """
@@ -46,10 +46,10 @@ def rotary_embedding(
         raise ShapeError(f"rotary_embedding: {x.node.type!r} is not [..., T, D] with an even D.")
     length, half = x.shape[-2], x.shape[-1] // 2
     at = creation.arange(length) if positions is None else as_tensor("rotary_embedding", positions)
-    if at.shape != (length,):
+    if at.shape[-1:] != (length,):
         raise ShapeError(f"rotary_embedding: positions {at.node.type!r} do not fit {length} rows. Give one for each.")
     frequencies = np.exp(np.arange(half) * (-math.log(base) / max(half, 1))).astype(np.float32)
-    angles = at.astype("float32").reshape((length, 1)) * creation.asarray(frequencies)
+    angles = at.astype("float32").reshape((*at.shape, 1)) * creation.asarray(frequencies)
     cos, sin = ew.cos(angles).astype(x.dtype), ew.sin(angles).astype(x.dtype)
     if interleaved:
         pairs = x.reshape((*x.shape[:-1], half, 2))
