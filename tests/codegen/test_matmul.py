@@ -3,7 +3,7 @@
 import ctypes
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -102,7 +102,9 @@ def check(
     layouts: tuple[Layout, Layout, Layout] = (Layout(), Layout(), Layout()),
     splits: Sequence[int] = (),
     special: bool = False,
+    l2: int | None = None,
 ) -> None:
+    """Compare one product with NumPy's; the schedule may be told another size of the L2 cache."""
     rng = np.random.default_rng(m + 71 * n + 1000 * k)
     kind_a, kind_b, kind_c = kinds or (dtype, dtype, dtype)
     memory_a, a = layouts[0].make((*batch, m, k), kind_a, rng)
@@ -115,7 +117,8 @@ def check(
     problem = MatmulProblem(
         dtype, m, n, k, view_of(a, kind_a, memory_a), view_of(b, kind_b, memory_b), view_of(c, kind_c, memory_c), batch
     )
-    schedule = schedule_matmul(problem, target_of(cpu))
+    target = target_of(cpu)
+    schedule = schedule_matmul(problem, target if l2 is None else replace(target, l2=l2))
     call(schedule, cpu, [memory_a, memory_b, memory_c], splits=[s for s in splits if s < schedule.num_tiles])
     with np.errstate(all="ignore"):
         want = a.astype(np.float64) @ b.astype(np.float64)
@@ -205,6 +208,59 @@ def test_half_precision_operands(cpu: str, kinds: tuple[DType, DType, DType], m:
 def test_nan_and_infinity_reach_just_what_they_touch(cpu: str, m: int, n: int, k: int) -> None:
     for turn_a, turn_b in itertools.product((False, True), repeat=2):
         check(m, n, k, cpu=cpu, special=True, layouts=(Layout(turn_a), Layout(turn_b), Layout()))
+
+
+SMALL_L2 = 16 << 10  # next to which matrices that are quick to test are large
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@settings(max_examples=50)
+@given(
+    st.tuples(st.sampled_from([1, 1, 2, 3, 4, 5, 8, 9]), st.integers(1, 70), st.integers(32, 400)),
+    st.sampled_from([(float32, float32), (float32, bfloat16), (float32, float16), (bfloat16, bfloat16), None]),
+    st.sampled_from([(), (3,)]),
+    st.sampled_from([Layout(), Layout(turned=True), Layout(step=(1, -1))]),
+    st.sampled_from([0, 0, 3]),
+    st.booleans(),
+)
+def test_few_rows_against_a_matrix_that_is_large_for_the_cache(
+    cpu: str,
+    size: tuple[int, int, int],
+    kinds: tuple[DType, DType] | None,
+    batch: tuple[int, ...],
+    a: Layout,
+    gap: int,
+    special: bool,
+) -> None:
+    check(
+        *size,
+        cpu=cpu,
+        dtype=float64 if kinds is None else float32,
+        kinds=None if kinds is None else (*kinds, float32),
+        batch=batch,
+        layouts=(a, Layout(turned=True, gap=gap), Layout()),
+        splits=[1, 3],
+        special=special,
+        l2=SMALL_L2,
+    )
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("kind", [float32, bfloat16], ids=str)
+@pytest.mark.parametrize(("n", "k"), [(50, 200), (64, 256), (9, 1111)])
+def test_a_row_has_the_same_bits_among_any_number_of_rows(cpu: str, kind: DType, n: int, k: int) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((9, k), np.float32), rng.standard_normal((n, k)).astype(kind.numpy)
+    results: list[np.ndarray] = []
+    for m, l2 in itertools.product((9, 8, 5, 2, 1), (SMALL_L2 // 4, SMALL_L2, 1 << 20)):
+        problem = dense(m, n, k, transpose_b=True)
+        problem = replace(problem, b=replace(problem.b, dtype=kind))
+        schedule = schedule_matmul(problem, replace(target_of(cpu), l2=l2))
+        c = np.full((m, n), np.nan, np.float32)
+        call(schedule, cpu, [a[:m], b, c])
+        results.append(c)
+    for c in results[1:]:
+        np.testing.assert_array_equal(c.view(np.int32), results[0][: len(c)].view(np.int32))
 
 
 @pytest.mark.parametrize("cpu", CPUS)

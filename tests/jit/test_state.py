@@ -225,6 +225,39 @@ def test_functions_take_turns_on_a_cell() -> None:
     assert held(a, b) == lists(((A + 1) * 2 + 1 + 1) * 2 + 1, (A + 1) * 2 + 1 + 1)
 
 
+def test_a_cell_that_is_only_read_gives_what_it_holds_now() -> None:
+    a, b = cells(A, B)
+
+    @td.compile
+    def read() -> td.Tensor:
+        return a.value + b.value
+
+    @td.compile
+    def add() -> None:
+        a.value = a.value + 1
+
+    def check(want: np.ndarray) -> None:
+        for _ in range(2):  # bound anew, and bound as before
+            assert read().numpy().tolist() == want.tolist()
+
+    check(A + B)
+    lent = a.value
+    check(A + B)
+    add()  # a copy, for the tensor is lent
+    check(A + 1 + B)
+    add()  # in place
+    check(A + 2 + B)
+    a.value = td.asarray(C)
+    check(C + B)
+    a.value = lent
+    check(A + B)
+    a.value, b.value = b.value, a.value
+    check(A + B)
+    b.value = b.value * 2
+    check(2 * A + B)
+    assert read.num_compiles == 1
+
+
 def products(a: Cell) -> None:
     a.value = a.value @ a.value.mT + td.flip(a.value, axis=1)
 

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,42 @@ def test_few_rows_against_a_transposed_matrix_are_dot_products() -> None:
     assert isinstance(schedule_matmul(dense(200, 3072, 768, transpose_b=True), AVX512), TileSchedule)
 
 
+def dots(m: int, n: int, k: int, cpu: Machine = AVX512, **options: Any) -> tuple[int, int]:
+    """Columns read side by side and elements asked for ahead, for rows against a matrix of `kind`."""
+    kind, gap = options.pop("kind", float32), options.pop("gap", 0)
+    problem = dense(m, n, k, transpose_b=True, **options)
+    b = replace(problem.b, dtype=kind, column=k + gap)
+    s = schedule_matmul(replace(problem, b=b), cpu)
+    assert isinstance(s, DotSchedule)
+    return s.columns, s.prefetch
+
+
+def test_a_matrix_that_stays_in_l2_is_read_in_several_columns() -> None:
+    assert dots(1, 64, 64) == (8, 0)
+    assert dots(4, 128, 512) == (4, 0)
+    assert dots(1, 160, 384, LARGE) == (8, 0)
+    assert dots(1, 1, 3000) == (1, 0)
+
+
+def test_a_matrix_too_large_for_l2_is_asked_for_in_the_order_of_memory() -> None:
+    assert dots(1, 384, 384) == (8, 4096)  # 16 KiB
+    assert dots(1, 384, 384, kind=bfloat16) == (8, 8192)
+    assert dots(2, 3072, 768) == (8, 8 * 768)  # the next group of columns
+    assert dots(8, 768, 3072) == (4, 4 * 3072)
+    assert dots(8, 768, 3072, AVX2) == (4, 4 * 3072)
+    assert dots(2, 64, 64, batch=(40,)) == (8, 4096)
+    assert dots(2, 384, 384, gap=1) == (8, 0)  # not one behind the other
+    assert dots(48, 4096, 4096) == (4, 0)  # there A itself fills L2
+
+
+def test_one_row_against_a_large_matrix_is_one_stream() -> None:
+    assert dots(1, 3072, 768) == (1, 0)
+    assert dots(1, 3072, 768, AVX2) == (1, 0)
+    assert dots(1, 3072, 768, kind=bfloat16) == (1, 0)
+    assert dots(1, 3072, 768, AVX2, kind=bfloat16) == (8, 8192)  # 16 bytes of it per multiply-add are too few
+    assert dots(1, 4096, 4096) == (8, 8 * 4096)  # the row does not stay in L1
+
+
 def test_a_matrix_times_a_vector_runs_as_its_transpose() -> None:
     s = schedule_matmul(dense(500, 1, 300), AVX512)
     assert isinstance(s, DotSchedule)
@@ -163,6 +200,9 @@ def test_printing() -> None:
     )
     assert str(schedule_matmul(dense(2, 100, 64, transpose_b=True, batch=(3,)), AVX512)) == (
         "3 * 2x100x64 f32: f32(64,1) @ f32(1,64) -> f32(100,1); dots 2x8, nc 24; 15 tiles"
+    )
+    assert str(schedule_matmul(dense(4, 384, 384, transpose_b=True), AVX512)) == (
+        "4x384x384 f32: f32(384,1) @ f32(1,384) -> f32(384,1); dots 4x4, nc 24, B 4096 ahead; 16 tiles"
     )
 
 

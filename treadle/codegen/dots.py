@@ -1,6 +1,7 @@
 """Matrix product kernels of few rows by dot products: `x @ w.T` for one or a few x, and matrix times vector.
 
-Every element has one chain of multiply-adds per vector lane; the lanes are added in a fixed tree.
+Every element has one chain of multiply-adds per vector lane; the lanes are added in a fixed tree. How many rows and
+columns are computed together does not change that: a row of C has the same bits among any number of rows.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from treadle.codegen.epilogue import Epilogue, batch_offset, finisher
 from treadle.codegen.llvm import I64, PTR, Function, Module, Value, VType, compute_type, const, storage_type
 from treadle.codegen.pack import load_wide, pack_rows
 from treadle.schedule.matmul import DotSchedule
+
+_LINE = 64  # bytes of a cache line
 
 
 def sum_lanes(f: Function, vectors: Sequence[Value]) -> Value:
@@ -42,12 +45,23 @@ def _group(module: Module, name: str, schedule: DotSchedule, rows: int) -> Funct
     kind_a, kind_b = (p.dtype if s.pack_a else p.a.dtype), p.b.dtype
     a_row = s.packed_a_pitch if s.pack_a else p.a.row
 
+    def ask_ahead(k: Value, count: int) -> None:
+        """Ask for the lines of a later group of columns that are as far into it as this step is into this one.
+
+        Columns lie one behind the other, so the lines are asked for in the order of memory, as hardware likes it.
+        """
+        start = f.gep(b, f.iadd(f.imul(k, s.columns), s.prefetch), storage_type(kind_b))
+        for at in range(0, s.columns * count * kind_b.itemsize, _LINE):
+            f.prefetch(f.gep(start, at), locality=2)
+
     def step(k: Value, carried: Sequence[Value], mask: Value | None) -> list[Value]:
         xs = [
             load_wide(f, f.gep(a, f.iadd(k, i * a_row), storage_type(kind_a)), kind_a, vector, mask)
             for i in range(rows)
         ]
         out: list[Value] = []
+        if s.prefetch:
+            ask_ahead(k, s.lanes if mask is None else p.k - whole)
         for j in range(s.columns):
             y = load_wide(f, f.gep(b, f.iadd(k, j * p.b.column), storage_type(kind_b)), kind_b, vector, mask)
             out += [f.fma(x, y, carried[j * rows + i]) for i, x in enumerate(xs)]

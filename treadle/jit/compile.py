@@ -138,7 +138,8 @@ class Entry:
         slots, bound = self.plan.slots, self.bound
         for k, (use, number) in enumerate(self.cell_slots):
             cell = use.cell
-            if cell.lent or bound[k] is None or cell.held is not bound[k]:
+            # A tensor's memory stays where it is, so what is only read is bound anew only when the cell holds another.
+            if cell.held is not bound[k] or (cell.lent and id(use) in self.written):
                 slots[number] = self.own(use).address
                 bound[k] = cell.held
 

@@ -4,6 +4,7 @@ Each element of C is one chain of fused multiply-adds in the order of k (or, as 
 lane), so neither the blocking nor how tiles are dealt to threads changes a bit of the result.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -176,6 +177,7 @@ class DotSchedule:
         columns: columns of a group of dot products.
         nc: columns per block.
         pack_a: whether A is first copied to where k is contiguous.
+        prefetch: elements ahead in B to ask for, 0 for none.
     """
 
     problem: MatmulProblem
@@ -186,6 +188,7 @@ class DotSchedule:
     columns: int
     nc: int
     pack_a: bool
+    prefetch: int = 0
 
     @property
     def row_panels(self) -> tuple[tuple[int, int], ...]:
@@ -228,9 +231,13 @@ class DotSchedule:
         return (self.sums_start + _line(self.problem.m * self.width)) * self.problem.dtype.itemsize
 
     def __str__(self) -> str:
-        return _describe(
-            self, [f"dots {self.rows}x{self.columns}", f"nc {self.nc}", *(["A packed"] if self.pack_a else [])]
-        )
+        words = [
+            f"dots {self.rows}x{self.columns}",
+            f"nc {self.nc}",
+            *(["A packed"] if self.pack_a else []),
+            *([f"B {self.prefetch} ahead"] if self.prefetch else []),
+        ]
+        return _describe(self, words)
 
 
 MatmulSchedule = TileSchedule | DotSchedule
@@ -273,14 +280,36 @@ def schedule_matmul(problem: MatmulProblem, cpu: Cpu, *, fused: bool = False) ->
 def _schedule_dots(problem: MatmulProblem, cpu: Cpu, *, swapped: bool, fold: int) -> DotSchedule:
     lanes = cpu.vector_bytes // problem.dtype.itemsize
     rows = balanced(problem.m, 4 if cpu.num_vector_registers >= 32 else 3)[0][1]
+    columns, prefetch = _dot_columns(problem, cpu, rows, lanes)
+    groups = -(-problem.n // columns)
+    blocks = min(groups, max(-(-16 // problem.num_batches), -(-problem.n // 512)))
+    nc = -(-groups // blocks) * columns
+    pack_a = problem.a.column != 1
+    return DotSchedule(problem, swapped, fold, lanes, rows, columns, nc, pack_a, prefetch)
+
+
+def _dot_columns(problem: MatmulProblem, cpu: Cpu, rows: int, lanes: int) -> tuple[int, int]:
+    """How many columns of B are read side by side, and how many elements ahead in B are asked for.
+
+    From the caches, several columns at a time are best: each vector of A is used for all of them. But a prefetcher
+    that meets so many streams, each as short as k, falls behind, and memory gives half of what it could. So what is
+    too large to be left in L2 from the last time is asked for in the order of memory, some way ahead. For a single row
+    of A there is a better way: one column at a time is one stream, which hardware follows by itself. One chain of
+    multiply-adds keeps up with memory if vectors of B are not too short, and A must stay in L1, as it is read for
+    each column.
+    """
+    b, size = problem.b, problem.b.dtype.itemsize
     columns = 4
     while columns < 8 and rows * columns * 2 + rows + 1 <= cpu.num_vector_registers:
         columns *= 2
     columns = min(columns, problem.n)
-    groups = -(-problem.n // columns)
-    blocks = min(groups, max(-(-16 // problem.num_batches), -(-problem.n // 512)))
-    nc = -(-groups // blocks) * columns
-    return DotSchedule(problem, swapped, fold, lanes, rows, columns, nc, pack_a=problem.a.column != 1)
+    matrices = math.prod(n for n, stride in zip(problem.batch, b.batch, strict=True) if stride)
+    b_nbytes, a_nbytes = matrices * problem.n * problem.k * size, problem.m * problem.k * problem.dtype.itemsize
+    if b.column != problem.k or b_nbytes <= cpu.l2 // 4 or a_nbytes > cpu.l2 // 4:
+        return columns, 0
+    if problem.m == 1 and b_nbytes > cpu.l2 and a_nbytes <= cpu.l1 // 4 and lanes * size >= 32:
+        return 1, 0
+    return columns, max(columns * problem.k, _AHEAD // size)
 
 
 def _schedule_tiles(problem: MatmulProblem, cpu: Cpu, *, swapped: bool, fold: int, fused: bool) -> TileSchedule:
@@ -297,4 +326,5 @@ def _schedule_tiles(problem: MatmulProblem, cpu: Cpu, *, swapped: bool, fold: in
     )
 
 
+_AHEAD = 16 << 10  # bytes; what memory delivers while it is waited for, and then some
 _HOT_FLOPS = 1 << 25  # from here on a few percent of time repay a few milliseconds of compilation
