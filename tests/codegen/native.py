@@ -1,9 +1,11 @@
 """What tests of generated code share: compile one elementwise kernel and run it on arrays; measure errors in ulp."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -11,7 +13,10 @@ from treadle.codegen import target, toolchain
 from treadle.codegen.llvm import Function, Module, Value
 from treadle.codegen.memory import load_lanes, store_lanes
 from treadle.core.dtypes import DType
+from treadle.runtime.pool import scratch
+from treadle.runtime.storage import Storage, allocate
 
+Array = np.ndarray[Any, Any]
 _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2, ctypes.c_void_p)
 
 
@@ -20,6 +25,26 @@ def call(address: int, buffers: Sequence[np.ndarray[Any, Any]], lo: int, hi: int
     slots = (ctypes.c_void_p * len(buffers))(*[b.ctypes.data for b in buffers])
     args = (ctypes.c_int64 * len(buffers))(*range(len(buffers)))
     _KERNEL(address)(slots, args, lo, hi, scratch)
+
+
+GUARD_NBYTES = 8192
+
+
+@contextmanager
+def guarded_scratch() -> Iterator[None]:
+    """Give programs on one thread scratch memory of just the size they asked for, and fail if they write behind it."""
+    taken: list[Array] = []
+
+    def take(nbytes: int) -> Storage:
+        block = allocate(nbytes + GUARD_NBYTES)
+        taken.append(block.numpy()[nbytes:])
+        taken[-1][:] = 0xA5
+        return block
+
+    with patch.object(scratch, "take", take), patch.object(scratch, "give"):
+        yield
+    for guard in taken:
+        assert (guard == 0xA5).all(), f"wrote {np.flatnonzero(guard != 0xA5).max() + 1} bytes behind its scratch memory"
 
 
 @dataclass(frozen=True)

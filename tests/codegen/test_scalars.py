@@ -10,7 +10,8 @@ import pytest
 from tests.codegen.native import Formula, compile_all, elementwise, ulps, undefined_symbols
 from treadle import te
 from treadle.codegen import scalars
-from treadle.codegen.llvm import I32, PTR, Module, compute_type
+from treadle.codegen.llvm import I32, PTR, Module, compute_type, storage_type
+from treadle.codegen.memory import narrow, widen
 from treadle.codegen.target import host
 from treadle.codegen.toolchain import compile_object
 from treadle.core import dtypes
@@ -307,6 +308,17 @@ def test_integer_division_by_a_literal(divisor, cpu):
 
 def casting(source, target, lanes):
     return Formula(lambda f, v: scalars.cast(f, v[0], source, target), [source], target, lanes)
+
+
+@pytest.mark.parametrize("dtype", [dtypes.float16, dtypes.bfloat16], ids=str)
+def test_a_short_float_that_was_read_is_stored_as_it_was(dtype):
+    f = Module("test").kernel("kernel")
+    stored = f.load(f.buffer(0), storage_type(dtype, 8))
+    wide = widen(f, stored, dtype)
+    assert narrow(f, wide, dtype) is stored
+    assert narrow(f, f.fmul(wide, 2.0), dtype) is not stored
+    other = dtypes.bfloat16 if dtype is dtypes.float16 else dtypes.float16
+    assert narrow(f, wide, other) is not stored
 
 
 def test_bools(cpu):

@@ -103,8 +103,8 @@ class ConvGradSchedule:
 
     @property
     def copied(self) -> int:
-        """Elements of the copy of one panel of the cotangent."""
-        return (self.pixels + 1) * self.width
+        """Elements of the copy of one panel of the cotangent; copying may go on for a vector of pixels behind the end."""
+        return (self.pixels + self.lanes) * self.width
 
     @property
     def grid(self) -> tuple[int, int, int]:
