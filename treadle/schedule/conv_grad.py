@@ -103,7 +103,7 @@ class ConvGradSchedule:
 
     @property
     def copied(self) -> int:
-        """Elements of the copy of one panel of the cotangent; copying may go on for a vector of pixels behind the end."""
+        """Elements of the copy of one panel of the cotangent; it may go on for a vector of pixels behind the end."""
         return (self.pixels + self.lanes) * self.width
 
     @property

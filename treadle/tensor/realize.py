@@ -199,10 +199,11 @@ def set_executor(function: Executor) -> Executor:
     return before
 
 
-def set_memory(allocate: Callable[[int], Memory]) -> None:
-    """Set where the memory of data comes from: at least so many bytes, which start at a cache line."""
+def set_memory(allocate: Callable[[int], Memory]) -> Callable[[int], Memory]:
+    """Set where the memory of data comes from, so many bytes from a cache line on; returns what it was."""
     global memory
-    memory = allocate
+    before, memory = memory, allocate
+    return before
 
 
 def compute(nodes: Sequence[Node]) -> list[Handle]:
