@@ -99,3 +99,13 @@ def test_only_the_most_recent_programs_are_kept() -> None:
     recent.put(10, "larger than all", 99)
     assert recent.get(10) is not None
     assert recent.nodes == 99
+
+
+def test_exponents_with_a_formula_of_their_own_stay_literals(made: list[object]) -> None:
+    x = td.asarray(np.array([1.0, 2.0, 4.0], np.float32))
+    for exponent in (3, -2, -0.5, 0.5):
+        np.testing.assert_allclose((x**exponent).numpy(), np.array([1.0, 2.0, 4.0]) ** exponent, rtol=1e-6)
+    assert len(made) == 4  # each has its formula
+    for exponent in (4, 5, 6, 7):
+        (x**exponent).realize()
+    assert len(made) == 6  # these share one, from the second on

@@ -330,6 +330,29 @@ def test_unknown_names_are_refused() -> None:
         nn.GroupedQueryAttention(8, 4, positions="sine")
 
 
+@pytest.mark.parametrize("positions", ["rotary", "alibi", None])
+@pytest.mark.parametrize("causal", [True, False])
+def test_grouped_queries_return_their_weights(positions: str | None, causal: bool) -> None:
+    layer, x = nn.GroupedQueryAttention(16, 4, 2, positions=positions, causal=causal), td.random.randn(2, 5, 16)
+    mask = td.asarray(np.arange(5) != 2)
+    for given in (None, mask):
+        out, each = layer(x, given, need_weights=True, average_attn_weights=False)
+        np.testing.assert_allclose(out.numpy(), layer(x, given).numpy(), atol=1e-6)
+        assert each.shape == (2, 4, 5, 5)
+        np.testing.assert_allclose(each.sum(axis=-1).numpy(), 1, atol=1e-6)
+        assert not each.numpy()[..., 2].any() or given is None
+        assert not causal or not np.triu(each.numpy(), 1).any()
+        mean = layer(x, given, need_weights=True)[1]
+        np.testing.assert_allclose(mean.numpy(), each.numpy().mean(axis=1), atol=1e-6)
+    cache = nn.KVCache(2, 2, 8, 4)
+    layer(x[:, :4], cache=cache)
+    late = layer(x[:, 4:], cache=cache, at=td.asarray(4), need_weights=True)[1]
+    assert late.shape == (2, 1, 8)
+    assert not late.numpy()[..., 5:].any()
+    if causal:
+        np.testing.assert_allclose(late.numpy()[:, 0, :5], layer(x, need_weights=True)[1].numpy()[:, 4], atol=1e-5)
+
+
 def test_a_copy_trains_on_its_own() -> None:
     layer = nn.MultiheadAttention(4, 2)
     other = copy.deepcopy(layer)

@@ -136,3 +136,26 @@ def test_wrong_sizes_are_named():
         nn.ResNet(BasicBlock, (2, 2))
     with pytest.raises(ShapeError, match=r"f32\[2,1,8,8\] are no images \[N, 3, H, W\]"):
         nn.resnet18(10)(td.zeros((2, 1, 8, 8)))
+
+
+def test_parts_are_named_and_ordered_as_torchvisions():
+    model = nn.resnet18()
+    names = "conv1 bn1 relu maxpool layer1 layer2 layer3 layer4 avgpool fc"
+    assert [name for name, _ in model.named_children()] == names.split()
+    assert [name for name, _ in model.layer1[0].named_children()] == ["conv1", "bn1", "relu", "conv2", "bn2"]
+    block = "conv1 bn1 relu conv2 bn2 downsample"
+    assert [name for name, _ in model.layer2[0].named_children()] == block.split()
+    bottleneck = "conv1 bn1 conv2 bn2 conv3 bn3 relu downsample"
+    assert [name for name, _ in nn.resnet50().layer1[0].named_children()] == bottleneck.split()
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_net_without_its_last_layer_is_a_row_of_its_parts(small):
+    model, x = nn.resnet18(3, small_images=small).eval(), td.random.randn(2, 3, 32, 32)
+    features = nn.Sequential(*list(model.children())[:-1])(x)
+    seen = []
+    model.avgpool.register_forward_hook(lambda module, args, result: seen.append(result))
+    logits = model(x)
+    assert features.shape == (2, 512, 1, 1)
+    np.testing.assert_array_equal(seen[0].numpy(), features.numpy())
+    np.testing.assert_allclose(model.fc(features.flatten(1)).numpy(), logits.numpy(), atol=1e-5)

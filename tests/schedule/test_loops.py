@@ -18,7 +18,7 @@ from treadle.ops.fused import Fused
 from treadle.passes.decompose import decompose
 from treadle.passes.fuse import fuse
 from treadle.passes.simplify import simplify
-from treadle.schedule.loops import LoopSchedule, schedule_loops
+from treadle.schedule import LoopSchedule, schedule_loops
 from treadle.tensor import lift
 
 
@@ -91,3 +91,8 @@ def test_the_shape_of_the_nest_fits_the_access() -> None:
     assert shapes["turned columns"] == "210 columns of 21"
     assert shapes["product of integers"] == "490 columns of 9"  # in rows, one operand would be gathered
     assert shapes["pairs of rows"] == "300 columns of 4"
+
+
+def test_a_cast_to_a_short_float_rounds_once() -> None:
+    body, _ = body_of(data(64).astype(td.bfloat16))
+    assert "y0[r] = bf16(x0[r])" in str(schedule_loops(body, target.host()))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import treadle as td
+from treadle.core import ShapeError
 
 
 def same(got: td.Tensor, want: torch.Tensor) -> None:
@@ -99,3 +100,11 @@ def test_errors() -> None:
     ]:
         with pytest.raises(td.TreadleError, match=message):
             call()
+
+
+def test_repeat_interleave_takes_the_size_it_makes() -> None:
+    x = td.asarray([[1, 2], [3, 4]])
+    assert td.repeat_interleave(x, [1, 2], dim=0, output_size=3).tolist() == [[1, 2], [3, 4], [3, 4]]
+    assert td.repeat_interleave(x, 2, output_size=8).shape == (8,)
+    with pytest.raises(ShapeError, match="repeat_interleave: output_size is 4, and the repeats make 3"):
+        td.repeat_interleave(x, [1, 2], dim=-1, output_size=4)

@@ -493,10 +493,15 @@ def test_functions_of_one(name: str) -> None:
                 np.testing.assert_array_equal(np.signbit(got.numpy()[zero]), np.signbit(want[zero]))
 
 
+def floor_divide(x: Any, y: Any) -> Any:
+    """The standard's: NumPy goes by the remainder where an operand is infinite."""
+    return np.where(np.isinf(x) | np.isinf(y), np.divide(x, y), np.floor_divide(x, y)).astype(x.dtype)
+
+
 @pytest.mark.parametrize("name", TWO)
 def test_functions_of_two(name: str) -> None:
     dtypes, truth = TWO[name]
-    theirs = getattr(np, name)
+    theirs = floor_divide if name == "floor_divide" else getattr(np, name)
     for dtype in dtypes:
         for seed, (a, b) in enumerate(PAIRS):
             low = 0 if name in ("pow", "bitwise_left_shift", "bitwise_right_shift") else -8
@@ -782,6 +787,7 @@ def test_shifts() -> None:
         x = sample(shape, td.float32, 0)
         for axes in (None, 0, (0,), tuple(range(len(shape)))):
             same(td.fft.fftshift(td.asarray(x), axes=axes), np.fft.fftshift(x, axes))
+            same(td.fft.fftshift(td.asarray(x), dim=axes), np.fft.fftshift(x, axes))
             same(td.fft.ifftshift(td.asarray(x), axes=axes), np.fft.ifftshift(x, axes))
 
 

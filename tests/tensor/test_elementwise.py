@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import treadle as td
-from treadle.core import DTYPES
+from treadle.core import DTYPES, ConfigError
 
 FLOATS = [td.float16, td.bfloat16, td.float32, td.float64]
 NUMERIC = [d for d in DTYPES if d is not td.bool]
@@ -222,3 +222,17 @@ def test_integers_are_whole_already() -> None:
     assert td.floor(x) is x
     assert td.round(x) is x
     assert td.isnan(x).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "float32", "float64"])
+def test_division_rounds_as_asked(dtype: str) -> None:
+    x, y = np.array([7, 100, 7, 0, 120, 6]), np.array([2, 3, 4, 5, 127, 3])
+    if dtype[0] != "u":
+        x, y = np.concatenate([x, -x, x, -x, [-128]]), np.concatenate([y, y, -y, -y, [3]])
+    a, b = (td.asarray(v.astype(dtype)) for v in (x, y))
+    for mode, want in (("floor", np.floor(x / y)), ("trunc", np.trunc(x / y))):
+        got = td.divide(a, b, rounding_mode=mode)
+        assert got.dtype is a.dtype
+        np.testing.assert_array_equal(got.numpy(), want)
+    with pytest.raises(ConfigError, match=r"divide: rounding_mode is 'up'\. Allowed: None, 'floor', 'trunc'"):
+        td.divide(a, b, rounding_mode="up")

@@ -1,9 +1,12 @@
 """Products against NumPy, for every number of axes, and the program they become."""
 
+import math
+
 import numpy as np
 import pytest
 
 import treadle as td
+from treadle import nn
 from treadle.ir import topological
 
 SHAPES = [
@@ -78,3 +81,12 @@ def test_tensordot_takes_axes_of_any_kind() -> None:
         np.testing.assert_allclose(got.numpy(), np.tensordot(x, x.transpose(2, 0, 1), 1))
     with pytest.raises(td.DTypeError, match=r"tensordot: 1\.0 is not a whole number"):
         td.tensordot(td.ones((2, 2)), td.ones((2, 2)), axes=1.0)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_power_0_of_a_matrix_has_the_gradient_0() -> None:
+    x = nn.Parameter(td.asarray([[[1.0, math.inf], [3.0, 4.0]]]))
+    power = td.linalg.matrix_power(x, 0)
+    assert power.tolist() == [[[1, 0], [0, 1]]]
+    power.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[[0, 0], [0, 0]]]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import treadle as td
+from treadle import nn
 
 LA = td.linalg
 ORDERS = [2, 1, 3, 0.5, 2.5, -1, -2, 0, math.inf, -math.inf]
@@ -147,3 +148,14 @@ def test_renorm_and_dist(p: float) -> None:
     got, want = td.renorm(td.asarray(x), p, 1, 2.5), torch.renorm(torch.tensor(x), p, 1, 2.5)
     np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-9)
     np.testing.assert_allclose(td.dist(x, x[0], p).item(), torch.dist(torch.tensor(x), torch.tensor(x[0]), p).item())
+
+
+def test_norms_of_order_0_have_the_gradient_0() -> None:
+    x = nn.Parameter(td.asarray([[0.0, 2.0], [-0.0, 0.0]]))
+    for total in (td.linalg.vector_norm(x, ord=0), td.cdist(x, td.asarray([[1.0, 2.0]]), p=0.0).sum()):
+        x.grad = None
+        total.backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == [[0, 0], [0, 0]]
+    count = td.linalg.vector_norm(td.asarray([math.nan, math.inf, 0.0, -0.0, 3.0]), ord=0)
+    assert float(count) == 3

@@ -134,6 +134,7 @@ class Function:
         self._block = "entry"
         self._scopes: list[dict[tuple[str, VType], Value]] = [{}]
         self._ended = False
+        self.stored: dict[tuple[Value, str], Value] = {}  # what values with that dtype's digits only were read from
 
     def __str__(self) -> str:
         assert self._ended, f"function {self.name} has no ret"

@@ -71,17 +71,23 @@ def widen(f: Function, stored: Value, dtype: DType) -> Value:
     if dtype.kind == "bool":
         return f.icmp("ne", stored, const(0, stored.type))
     if dtype.name == "bfloat16":
-        bits = f.shl(f.cast("zext", stored, "i32"), 16)
-        return f.bitcast(bits, compute_type(dtype, lanes))
-    return f.cast("fpext", stored, "float") if dtype.name == "float16" else stored
+        wide = f.bitcast(f.shl(f.cast("zext", stored, "i32"), 16), compute_type(dtype, lanes))
+    elif dtype.name == "float16":
+        wide = f.cast("fpext", stored, "float")
+    else:
+        return stored
+    f.stored[wide, dtype.name] = stored
+    return wide
 
 
 def narrow(f: Function, value: Value, dtype: DType) -> Value:
-    """Return computed values as they are stored: floats rounded to nearest even, NaN kept."""
+    """Return computed values as they are stored: floats rounded to nearest even, NaN kept; exact ones as they were."""
     if dtype.kind == "bool":
         return f.cast("zext", value, "i8")
     if not dtype.is_float:
         return value
+    if (value, dtype.name) in f.stored:
+        return f.stored[value, dtype.name]
     if dtype.name != "bfloat16":
         return f.cast("fptrunc", value, storage_type(dtype).elem)
     bits = f.bitcast(f.cast("fptrunc", value, "float"), I32.with_lanes(value.type.lanes))

@@ -163,7 +163,10 @@ def mod(r: Real, x: Value, y: Value) -> Value:
 
 
 def floor_div(r: Real, x: Value, y: Value) -> Value:
-    """Largest whole number not above x / y: from the exact remainder, as the quotient alone may round up."""
+    """Largest whole number not above x / y: from the exact remainder, as the quotient alone may round up.
+
+    Where x or y is infinite or y is 0, x / y is whole, infinite or NaN itself.
+    """
     f = r.f
     rest = _truncated_remainder(r, x, y)
     q = f.fdiv(f.fsub(x, rest), y)
@@ -172,7 +175,8 @@ def floor_div(r: Real, x: Value, y: Value) -> Value:
     whole = f.select(f.fcmp("ogt", f.fsub(q, whole), 0.5), f.fadd(whole, 1.0), whole)
     plain = f.fdiv(x, y)
     whole = f.select(f.fcmp("oeq", q, 0.0), f.copysign(r.const(0.0), plain), whole)
-    return f.select(f.fcmp("oeq", y, 0.0), plain, whole)
+    infinite = f.or_(f.fcmp("oeq", f.fabs(x), INF), f.fcmp("oeq", f.fabs(y), INF))
+    return f.select(f.or_(f.fcmp("oeq", y, 0.0), infinite), plain, whole)
 
 
 def nextafter(r: Real, x: Value, y: Value) -> Value:

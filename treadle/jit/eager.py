@@ -17,6 +17,7 @@ from treadle.codegen.target import host
 from treadle.core import Type, config, int64
 from treadle.ir import Const, Graph, Input, Node, rebuilt
 from treadle.ops import Slice, Take, flip
+from treadle.passes.simplify import RULES
 from treadle.tensor.realize import lift
 
 from .checks import Checks, checks_of
@@ -29,6 +30,7 @@ PLANNED_NODES = 50_000  # nodes of all programs whose Plans are kept
 KNOWN_NODES = 100_000  # and of those only remembered to have been there
 LONGEST_SLICE = 4096  # a longer one keeps its start: reading through positions would cost more than a Plan
 SPECIAL = frozenset((0.0, 1.0, -1.0, 2.0, 0.5))  # literals that rules look for, and that rarely count anything
+POWERS = frozenset(rule.before.args[1].value for rule in RULES if rule.before.name == "pow")  # cheaper than others
 
 
 class Recent(Generic[T]):
@@ -107,9 +109,12 @@ def freed(graph: Graph) -> tuple[Graph, list[Array]]:
         numbers.append(array)
         return inputs[-1]
 
-    for node in graph.nodes():
+    nodes = graph.nodes()
+    exponents = {n.args[1] for n in nodes if n.op.name == "pow"}
+    for node in nodes:
         op = node.op
-        if isinstance(op, Const) and op.dtype.kind != "bool" and op.value not in SPECIAL:
+        kept = POWERS if node in exponents else SPECIAL
+        if isinstance(op, Const) and op.dtype.kind != "bool" and op.value not in kept:
             new[node] = number(np.asarray(op.value, op.dtype.numpy), node.type)
         elif isinstance(op, Slice) and op.sizes != node.args[0].shape and max(op.sizes, default=0) <= LONGEST_SLICE:
             value = new[node.args[0]]

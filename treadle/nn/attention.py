@@ -14,6 +14,7 @@ from treadle.tensor.promotion import Operand
 
 from . import functional as F
 from . import init
+from .functional.attention import masked_weights, shared_heads
 from .kv_cache import KVCache, attend_so_far, positions_from
 from .layers import Linear
 from .module import Module
@@ -304,7 +305,9 @@ class GroupedQueryAttention(Module):
         attn_mask: Tensor | None = None,
         cache: KVCache | None = None,
         at: Operand | None = None,
-    ) -> Tensor:
+        need_weights: bool = False,
+        average_attn_weights: bool = True,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Return what every position of x [B, T, C] gathered; with `at` also from those before, which the cache holds.
 
         Args:
@@ -312,6 +315,8 @@ class GroupedQueryAttention(Module):
             attn_mask: broadcasts to [B, H, T, S], True where to look; with `at`, S is the cache's capacity.
             cache: of `kv_heads` heads. Without `at` it holds the positions of x afterwards.
             at: [] or [B], a tensor: the position of the first row of x.
+            need_weights: return a pair, the weights behind; they take the memory of the T x S matrix.
+            average_attn_weights: weights as [B, T, S], the mean of the heads, instead of [B, H, T, S].
         """
         rows = x.shape[1]
         q, k, v = _split_heads(self.q_proj(x), self.heads), self._keys(self.k_proj(x)), self._keys(self.v_proj(x))
@@ -319,20 +324,21 @@ class GroupedQueryAttention(Module):
         if self.positions == "rotary":
             turned = places.reshape((-1, 1, rows))
             q, k = F.rotary_embedding(q, turned), F.rotary_embedding(k, turned)
+        decoding = cache is not None and at is not None
         if cache is not None and at is not None:
             k, v = cache.update(k, v, at)
-            mask = self._mask(places, k.shape[2], attn_mask, causal=True)
-            if attn_mask is None:  # every row sees itself at least
-                out = attend_so_far(q, k, v, mask)
-            else:
-                out = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+        elif cache is not None:
+            cache.fill(k, v)
+        causal, drop = decoding or self.causal, self.dropout if self.training and not decoding else 0.0
+        plain = attn_mask is None and self.positions != "alibi" and not decoding
+        mask = None if plain else self._mask(places, k.shape[2], attn_mask, causal=causal)
+        if need_weights:
+            out, weights = _with_weights(q, k, v, F.causal_mask(rows, rows) if plain and causal else mask, drop)
+            return self.o_proj(_join_heads(out)), weights.mean(axis=1) if average_attn_weights else weights
+        if decoding and attn_mask is None:  # every row sees itself at least
+            out = attend_so_far(q, k, v, mask)
         else:
-            if cache is not None:
-                cache.fill(k, v)
-            plain = attn_mask is None and self.positions != "alibi"
-            mask = None if plain else self._mask(places, rows, attn_mask, causal=self.causal)
-            drop = self.dropout if self.training else 0.0
-            out = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=plain and self.causal, enable_gqa=True)
+            out = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=plain and causal, enable_gqa=True)
         return self.o_proj(_join_heads(out))
 
     def _keys(self, x_BTC: Tensor) -> Tensor:
@@ -349,6 +355,19 @@ class GroupedQueryAttention(Module):
         slopes = creation.asarray(F.alibi_slopes(self.heads), dtype="float32").reshape((self.heads, 1, 1))
         bias = where(distance >= 0, distance, -distance).astype("float32") * -slopes
         return bias if mask is None else where(mask, bias, float("-inf"))
+
+
+def _with_weights(
+    q_BHTD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, mask: Tensor | None, drop: float
+) -> tuple[Tensor, Tensor]:
+    """Return what queries gather, [B, H, T, D], and the weights [B, H, T, S], of keys that heads share."""
+    k, v = (shared_heads("GroupedQueryAttention", q_BHTD, x) for x in (k_BGSD, v_BGSD))
+    if mask is None:
+        weights = F.attention_weights(q_BHTD, k)
+    else:
+        weights = masked_weights(q_BHTD, k, mask, q_BHTD.shape[-1] ** -0.5)
+    weights = F.dropout(weights, drop)
+    return weights @ v, weights
 
 
 def _check_heads(what: str, width: int, heads: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
@@ -113,8 +114,11 @@ class ParameterDict(_Cells):
         return self._held().get(name, default)
 
     def update(self, parameters: Mapping[str, Held | Operand] | Iterable[tuple[str, Held | Operand]]) -> None:
-        """Add parameters by name; those there are under such a name make way."""
-        for name, value in dict(parameters).items():
+        """Add parameters by name, those of a plain dict sorted, as in PyTorch; those under such a name make way."""
+        pairs = list(dict(parameters).items())
+        if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):
+            pairs.sort(key=lambda pair: pair[0])
+        for name, value in pairs:
             self[name] = value
 
     def pop(self, name: str) -> Held:

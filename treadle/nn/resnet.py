@@ -1,4 +1,4 @@
-"""Residual networks for images, readable from top to bottom, with torchvision's parameter names.
+"""Residual networks for images, readable from top to bottom, with torchvision's names of parts.
 
 After He et al. 2016, "Deep residual learning for image recognition" (arXiv:1512.03385). In bottlenecks the 3 x 3
 convolution has the stride, not the first one (Goyal et al. 2017, arXiv:1706.02677): the form called v1.5.
@@ -12,15 +12,14 @@ from typing import Any, ClassVar
 from treadle.core import ConfigError, ShapeError
 from treadle.tensor import Tensor
 
-from . import functional as F
 from . import init
-from .activation import Identity
+from .activation import Identity, ReLU
 from .containers import Sequential
 from .conv import Conv2d
 from .layers import Linear
 from .module import Module
 from .norm import BatchNorm2d
-from .pool import MaxPool2d
+from .pool import AdaptiveAvgPool2d, MaxPool2d
 
 WIDTHS = (64, 128, 256, 512)  # of the blocks in each of the four stages
 
@@ -34,14 +33,15 @@ class BasicBlock(Module):
         super().__init__()
         self.conv1 = Conv2d(in_channels, width, 3, stride, 1, bias=False)
         self.bn1 = BatchNorm2d(width)
+        self.relu = ReLU()
         self.conv2 = Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = BatchNorm2d(width)
         self.downsample = _shortcut(in_channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, width, H / stride, W / stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(y)) + (x if self.downsample is None else self.downsample(x)))
 
     def last_norm(self) -> BatchNorm2d:
         """Return the norm before the sum."""
@@ -62,13 +62,14 @@ class Bottleneck(Module):
         self.bn2 = BatchNorm2d(width)
         self.conv3 = Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = BatchNorm2d(out_channels)
+        self.relu = ReLU()
         self.downsample = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, 4 width, H / stride, W / stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return self.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
 
     def last_norm(self) -> BatchNorm2d:
         """Return the norm before the sum."""
@@ -106,12 +107,14 @@ class ResNet(Module):
         kernel_size, stride = (3, 1) if small_images else (7, 2)
         self.conv1 = Conv2d(in_channels, WIDTHS[0], kernel_size, stride, kernel_size // 2, bias=False)
         self.bn1 = BatchNorm2d(WIDTHS[0])
+        self.relu = ReLU()
         self.maxpool = Identity() if small_images else MaxPool2d(3, 2, 1)
         ends = [WIDTHS[0], *(width * block.expansion for width in WIDTHS)]
         self.layer1 = _stage(block, ends[0], WIDTHS[0], layers[0], 1)
         self.layer2 = _stage(block, ends[1], WIDTHS[1], layers[1], 2)
         self.layer3 = _stage(block, ends[2], WIDTHS[2], layers[2], 2)
         self.layer4 = _stage(block, ends[3], WIDTHS[3], layers[3], 2)
+        self.avgpool = AdaptiveAvgPool2d((1, 1))
         self.fc = Linear(ends[4], num_classes)
         self.reset_parameters(zero_init_residual)
 
@@ -132,9 +135,9 @@ class ResNet(Module):
         """Return the logits of the classes."""
         if x.ndim != 4 or x.shape[1] != self.conv1.in_channels:
             raise ShapeError(f"ResNet: {x.node.type!r} are no images [N, {self.conv1.in_channels}, H, W].")
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean(axis=(2, 3)))
+        return self.fc(self.avgpool(x).flatten(1))
 
 
 def resnet18(num_classes: int = 1000, **settings: Any) -> ResNet:
@@ -152,9 +155,9 @@ def resnet50(num_classes: int = 1000, **settings: Any) -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, **settings)
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> Module:
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> Sequential | None:
     if stride == 1 and in_channels == out_channels:
-        return Identity()
+        return None
     return Sequential(Conv2d(in_channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels))
 
 

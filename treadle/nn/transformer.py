@@ -27,22 +27,17 @@ ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "gelu": F.gelu}
 class _Layer(Module):
     """What encoder and decoder layers share: two linear layers, and where the norms stand."""
 
-    def __init__(
-        self,
-        d_model: int,
-        dim_feedforward: int,
-        dropout: float,
-        activation: str | Activation,
-        norm_first: bool,
-        bias: bool,
-        dtype: object,
-    ) -> None:
-        super().__init__()
-        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
+    norm_first: bool
+    activation: Activation
+    linear1: Linear
+    linear2: Linear
+    dropout: Dropout
+
+    def _set_feed_forward(self, d_model: int, width: int, dropout: float, bias: bool, dtype: object) -> None:
+        """Make the linear layers; optimisers number parameters in order, and PyTorch's stand behind the attention."""
+        self.linear1 = Linear(d_model, width, bias, dtype=dtype)
         self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
-        self.norm_first = norm_first
-        self.activation = _activation(activation)
+        self.linear2 = Linear(width, d_model, bias, dtype=dtype)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
@@ -72,8 +67,10 @@ class TransformerEncoderLayer(_Layer):
         *,
         dtype: object = "float32",
     ) -> None:
-        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, bias, dtype)
+        super().__init__()
+        self.norm_first, self.activation = norm_first, _activation(activation)
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
+        self._set_feed_forward(d_model, dim_feedforward, dropout, bias, dtype)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
@@ -111,9 +108,11 @@ class TransformerDecoderLayer(_Layer):
         *,
         dtype: object = "float32",
     ) -> None:
-        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, bias, dtype)
+        super().__init__()
+        self.norm_first, self.activation = norm_first, _activation(activation)
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
         self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
+        self._set_feed_forward(d_model, dim_feedforward, dropout, bias, dtype)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)

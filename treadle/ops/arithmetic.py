@@ -16,7 +16,7 @@ from treadle.te import SCALARS, convert, fn, literal, select
 
 from .base import FLOATS, Array, Elementwise
 from .broadcast import scalar_like, unbroadcast
-from .compare import Equal, Greater, GreaterEqual, Less, LessEqual, SignBit, is_zero
+from .compare import Equal, Greater, GreaterEqual, IsInf, Less, LessEqual, SignBit, is_zero
 from .logic import LogicalAnd, LogicalOr, where
 from .math import Log
 
@@ -67,7 +67,7 @@ class Divide(Elementwise):
 
 
 class FloorDivide(Elementwise):
-    """x1 / x2 rounded towards minus infinity; an integer divided by 0 gives 0."""
+    """x1 / x2 rounded towards minus infinity, infinite operands too; an integer divided by 0 gives 0."""
 
     name = "floor_divide"
     numpy = SCALARS["floor_div"].numpy
@@ -85,7 +85,9 @@ class Remainder(Elementwise):
     formula = "mod"
 
     def vjp(self, ct: Node, out: Node, x1: Any, x2: Any) -> Sequence[Node | None]:
-        return [unbroadcast(ct, x1.shape), unbroadcast(-(ct * FloorDivide()(x1, x2)), x2.shape)]
+        # An infinite remainder is x1 + x2, with an infinite x2 of the other sign.
+        multiple = where(IsInf()(out), -1, FloorDivide()(x1, x2))
+        return [unbroadcast(ct, x1.shape), unbroadcast(-(ct * multiple), x2.shape)]
 
 
 class Pow(Elementwise):
@@ -116,7 +118,9 @@ class Pow(Elementwise):
         if fixed is not None:
             if fixed == 0:
                 return [None, None]
-            slope = x1 if fixed == 2 else x1 ** (fixed - 1)
+            # Of a whole exponent below 0 without a second power; others could have the wrong sign at -0.0 and -inf.
+            by_result = fixed < 0 and float(fixed).is_integer()
+            slope = x1 if fixed == 2 else out / x1 if by_result else x1 ** (fixed - 1)
             return [unbroadcast(ct if fixed == 1 else ct * (slope * fixed), x1.shape), None]
         # x**0 has slope 0 even where x**-1 is infinite; 0**y has slope 0 in y even though log(0) is not finite. The
         # argument of the infinite function is replaced, not its result, so that further derivatives are right too.

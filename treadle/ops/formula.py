@@ -70,7 +70,8 @@ class Inliner:
             formula = lowered(node)
             assert not formula.reduce, f"{node} is a reduction and cannot be inlined"
             found = self.element(node, formula, position, ())
-        return Convert(node.dtype)(Convert(float32)(found)) if node in self.stored else found
+        rounded = isinstance(found.op, Convert) and found.op.to is node.dtype
+        return Convert(node.dtype)(Convert(float32)(found)) if node in self.stored and not rounded else found
 
     def element(self, node: Node, formula: Compute, position: Index, over: Index) -> Node:
         """Return the formula's value at an index, its loads replaced by the operands' elements there."""

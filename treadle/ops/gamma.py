@@ -53,14 +53,21 @@ def _hurwitz(s: float, q: float) -> float:
     return math.fsum(terms) if all(map(math.isfinite, terms)) else math.inf
 
 
-def _taylor(at: float, value: float, slope: float) -> tuple[float, ...]:
-    """Return the powers of d in lgamma(at + d), the highest first: those from 2 on are zeta(k, at) (-1)**k / k."""
-    return (*[_hurwitz(k, at) * (-1) ** k / k for k in range(30, 1, -1)], slope, value)
+def _taylor(at: float, degree: int, value: float, slope: float) -> tuple[float, ...]:
+    """Return the factors of powers of d in lgamma(at + d), the highest first: from 2 on zeta(k, at) (-1)**k / k.
+
+    They shrink as at**-k: the degree is the one from which on, for d of up to NEAR, they make no difference.
+    """
+    return (*[_hurwitz(k, at) * (-1) ** k / k for k in range(degree, 1, -1)], slope, value)
 
 
 # Where lgamma is about 0 the asymptotic series would lose its digits.
-NEAR_ONE = _taylor(1.0, 0.0, -EULER)
-NEAR_MIDDLE = _taylor(1.5, math.lgamma(1.5), 2 - EULER - 2 * math.log(2))
+NEAR = 0.26
+TAYLOR = {
+    1.0: _taylor(1.0, 30, 0.0, -EULER),
+    1.5: _taylor(1.5, 22, math.lgamma(1.5), 2 - EULER - 2 * math.log(2)),
+    2.0: _taylor(2.0, 19, 0.0, 1 - EULER),
+}
 
 
 class Lgamma(DoubleFunction):
@@ -79,19 +86,23 @@ class Lgamma(DoubleFunction):
         few = fn("lt", y, double(float(SHIFT)))
         capped = fn("min", y, double(float(SHIFT)))
         product = reduce(lambda a, b: fn("mul", a, b), [_plus(capped, k) for k in range(SHIFT)])
-        z = select(few, _plus(y, SHIFT), y)
-        value = fn("sub", _stirling(z), select(few, fn("log", product), double(0.0)))
-        off_one, off_middle, off_two = _plus(y, -1), fn("sub", y, double(1.5)), _plus(y, -2)
-        near_two = fn("add", horner(off_two, NEAR_ONE), fn("log1p", off_two))
-        value = select(fn("lt", fn("abs", off_two), double(0.26)), near_two, value)
-        value = select(fn("lt", fn("abs", off_middle), double(0.26)), horner(off_middle, NEAR_MIDDLE), value)
-        value = select(fn("lt", fn("abs", off_one), double(0.26)), horner(off_one, NEAR_ONE), value)
-        sine = fn("abs", fn("sin", _times_pi(x)))
-        mirrored = fn("sub", fn("sub", double(math.log(math.pi)), fn("log", sine)), value)
-        pole = fn("eq", sine, double(0.0))  # also where the value overflows: infinite, not infinity less infinity
-        value = select(reflected, select(pole, double(math.inf), mirrored), value)
+        value = _stirling(select(few, _plus(y, SHIFT), y))
+        divisor = select(few, product, double(1.0))
+        for at, coefficients in TAYLOR.items():
+            off = fn("sub", y, double(at))
+            near = fn("lt", fn("abs", off), double(NEAR))
+            value = select(near, horner(off, coefficients), value)
+            divisor = select(near, double(1.0), divisor)
+        # log |Gamma(x)| = log(pi / |sin(pi x)|) - log Gamma(1 - x); pi / |sin(pi x)| is 1 / |x| where x is tiny. One
+        # logarithm serves the product and the sine.
         size = fn("abs", x)
-        value = select(fn("lt", size, double(1e-20)), fn("neg", fn("log", size)), value)
+        tiny = fn("lt", size, double(1e-20))
+        sine = select(tiny, size, fn("abs", fn("sin", _times_pi(x))))
+        factor = fn("log", fn("div", select(reflected, sine, double(1.0)), divisor))
+        constant = select(tiny, double(0.0), double(math.log(math.pi)))
+        pole = fn("eq", sine, double(0.0))  # also where the value overflows: infinite, not infinity less infinity
+        mirrored = select(pole, double(math.inf), fn("sub", fn("sub", constant, factor), value))
+        value = select(reflected, mirrored, fn("add", value, factor))
         return select(fn("eq", size, double(math.inf)), size, value)
 
     def vjp(self, ct: Node, out: Node, x: Any) -> Sequence[Node | None]:

@@ -13,25 +13,37 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from treadle.core import DType, DTypeError, ShapeError, Type, float32, float64, int32, int64, uint32, uint64
+from treadle.core import (
+    ConfigError,
+    DType,
+    DTypeError,
+    ShapeError,
+    Type,
+    float32,
+    float64,
+    int32,
+    int64,
+    uint32,
+    uint64,
+)
 from treadle.ir import Node, constant
 from treadle.te import fn, literal
 
-from .arithmetic import Clip, Maximum, Minimum
+from .arithmetic import Clip
 from .base import Array, Elementwise, check_dtypes, sum_dtype
 from .broadcast import full, reshape
 from .cast import cast
-from .compare import Equal, Greater, Less
+from .compare import Equal, Less
 from .indexing import Iota
 from .logic import BitwiseAnd, BitwiseLeftShift, BitwiseOr, BitwiseRightShift, BitwiseXor, where
 from .math import Log
-from .movement import Pad, Slice
-from .reduce import ArgMax, Sum
+from .movement import Slice
+from .reduce import ArgMax
+from .sort import sorted_rows
 from .special import Erfinv
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
-SORT_BY_COUNTING = 4096  # sizes up to this are sorted by n**2 comparisons in one kernel
 
 Word = TypeVar("Word")
 
@@ -106,7 +118,7 @@ class Threefry(Elementwise):
 def key_words(seed: int) -> tuple[int, int]:
     """Return the two words of the key of a seed: its high and its low 32 bits."""
     if not 0 <= seed < 1 << 64:
-        raise ValueError(f"random: seed {seed} is out of range. Allowed: 0..2**64 - 1.")
+        raise ConfigError(f"random: seed {seed} is out of range. Allowed: 0..2**64 - 1.")
     return seed >> 32, seed & 0xFFFFFFFF
 
 
@@ -127,7 +139,7 @@ def fold_in(key: Node, data: Node | int) -> Node:
     """Return a new key made of a key and a number: an int below 2**32, or an integer scalar node such as a step."""
     if isinstance(data, int):
         if not 0 <= data < 1 << 32:
-            raise ValueError(f"fold_in: {data} is out of range. Allowed: 0..2**32 - 1.")
+            raise ConfigError(f"fold_in: {data} is out of range. Allowed: 0..2**32 - 1.")
         data = constant(data, uint32)
     if data.shape:
         raise ShapeError(f"fold_in: the number is {data.type}. It must be a scalar.")
@@ -194,7 +206,7 @@ def uniform(key: Node, shape: Sequence[int], dtype: DType = float32, low: float 
     """Return floats in [low, high), evenly spaced by (high - low) / 2**23 in float32 (2**10, 2**7, 2**52 in others)."""
     _float_only("uniform", dtype)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"uniform: bounds {low} and {high} are not usable. They must be finite, the lower first.")
+        raise ConfigError(f"uniform: bounds {low} and {high} are not usable. They must be finite, the lower first.")
     digits, width = FRACTION[dtype.name]
     drawn = bits(key, shape, uint64 if width == 64 else uint32)
     if width < 32:
@@ -232,7 +244,7 @@ def integers(key: Node, shape: Sequence[int], low: int, high: int, dtype: DType 
         raise DTypeError(f"integers: dtype is {dtype.name}. It must be an integer dtype.")
     info = np.iinfo(dtype.numpy)
     if not info.min <= low < high <= info.max + 1:
-        raise ValueError(
+        raise ConfigError(
             f"integers: [{low}, {high}) is not a range of {dtype.name}. "
             f"Allowed: low < high within {info.min}..{info.max + 1}."
         )
@@ -264,7 +276,7 @@ def bernoulli(key: Node, shape: Sequence[int], p: float | Node) -> Node:
     if isinstance(p, Node):
         return Less()(uniform(key, shape, p.dtype), p)
     if not 0 <= p <= 1:
-        raise ValueError(f"bernoulli: p={p} is not a probability. Allowed: 0..1.")
+        raise ConfigError(f"bernoulli: p={p} is not a probability. Allowed: 0..1.")
     return Less()(uniform(key, shape, float32), constant(p, float32))
 
 
@@ -290,43 +302,12 @@ def permutation(key: Node, n: int) -> Node:
     drawn = bits(key, (n,), uint64)
     # The position in the lower bits makes all numbers different and travels along with them.
     packed = BitwiseOr()(BitwiseXor()(drawn, BitwiseAnd()(drawn, place)), Iota(n, uint64)())
-    ordered = sorted_by_counting(packed) if n <= SORT_BY_COUNTING else sorted_by_exchange(packed)
+    ordered, _ = sorted_rows(packed)
     return cast(BitwiseAnd()(ordered, place), int64)
-
-
-def sorted_by_counting(x: Node) -> Node:
-    """Return distinct numbers in rising order: each goes to the place of how many are smaller."""
-    (n,) = x.shape
-    rank = Sum((1,))(cast(Greater()(reshape(x, (n, 1)), reshape(x, (1, n))), int64))
-    here = Equal()(reshape(Iota(n, int64)(), (n, 1)), reshape(rank, (1, n)))
-    return Sum((1,))(where(here, reshape(x, (1, n)), 0))
-
-
-def sorted_by_exchange(x: Node) -> Node:
-    """Return numbers in rising order by Batcher's bitonic network: log2(n)**2 / 2 steps, each of all pairs at once."""
-    (n,) = x.shape
-    levels = (n - 1).bit_length()
-    size = 1 << levels
-    x = Pad((0,), (size - n,), (1 << 64) - 1)(x)
-    position = Iota(size, uint32)()
-    for level in range(levels):
-        for step in range(level, -1, -1):
-            # Pairs are 2**step apart; blocks of 2**(level + 1) alternate between rising and falling.
-            grid = (size >> (step + 1), 2, 1 << step)
-            pairs = reshape(x, grid)
-            partner = reshape(Slice((0, 1, 0), grid, (1, -1, 1))(pairs), (size,))
-            bit = BitwiseXor()(_bit(position, step), _bit(position, level + 1))
-            smaller = Equal()(bit, constant(0, uint32))
-            x = where(smaller, Minimum()(x, partner), Maximum()(x, partner))
-    return Slice((0,), (n,), (1,))(x)
 
 
 def _uint32(value: int) -> Array:
     return np.asarray(value, np.uint32)
-
-
-def _bit(x: Node, place: int) -> Node:
-    return BitwiseAnd()(BitwiseRightShift()(x, constant(place, x.dtype)), constant(1, x.dtype))
 
 
 def _float_only(what: str, dtype: DType) -> None:

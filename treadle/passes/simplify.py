@@ -62,11 +62,9 @@ def _inverse_power_of_two(found: Match) -> Node | None:
     return found["x"] * constant(1 / value, dtype)
 
 
-def _root(found: Match) -> Node | None:
+def _root(found: Match) -> Node:
     """Return the square root as pow has it: of -0.0 it is 0.0, of -inf it is inf."""
     given = found["x"]
-    if not given.dtype.is_float:
-        return None
     return where(LogicalAnd()(IsInf()(given), SignBit()(given)), float("inf"), Sqrt()(given) + 0.0)
 
 
@@ -76,7 +74,7 @@ def _joined(name: str, *, outer: str) -> Callable[[Match], Node]:
 
 
 # For floats equal means equal bits: x + 0 is not x (-0.0 + 0 is 0.0), x - 0 and x + -0.0 are. A rule that may
-# change a rounding or a special value says fast_math. Three round better, and say so.
+# change a rounding or a special value says fast_math, but for powers with a bound of their own.
 RULES: tuple[Rule, ...] = (
     # neutral elements
     Rule("mul-one", x * 1, x),
@@ -114,12 +112,15 @@ RULES: tuple[Rule, ...] = (
     Rule("div-power-of-two", x / a, _inverse_power_of_two),
     Rule("div-into-one", 1 / x, call("reciprocal", x)),
     Rule("reciprocal-sqrt", call("reciprocal", call("sqrt", x)), call("rsqrt", x)),
-    Rule("pow-two", x**2, x * x),  # rounds better: the product is the nearest number, a power need not be
-    Rule("pow-half", x**0.5, _root),  # rounds better
-    Rule("pow-minus-one", x**-1, call("reciprocal", x), when=_is_float("x")),  # rounds better
+    # powers that round twice at most: by 1.5 units of the last place, as `pow` of float64
+    Rule("pow-two", x**2, x * x),
+    Rule("pow-three", x**3, x * x * x),
+    Rule("pow-half", x**0.5, _root, when=_is_float("x")),
+    Rule("pow-minus-half", x**-0.5, lambda found: _apply("reciprocal", _root(found)), when=_is_float("x")),
+    Rule("pow-minus-one", x**-1, call("reciprocal", x), when=_is_float("x")),
+    Rule("pow-minus-two", x**-2, call("reciprocal", x) / x, when=_is_float("x")),  # x * x would overflow too early
     # where rounding and special values may change
     Rule("add-zero", x + 0, x, fast_math=True),
-    Rule("pow-three", x**3, x * x * x, fast_math=True),
     Rule("div-const", x / a, lambda found: found["x"] * _apply("reciprocal", found["a"]), fast_math=True),
     Rule("div-sqrt", x / call("sqrt", y), x * call("rsqrt", y), fast_math=True),
     Rule("reassociate-mul", (x * a) * b, _joined("multiply", outer="multiply"), fast_math=True),

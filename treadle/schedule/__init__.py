@@ -8,7 +8,8 @@ from .conv import ConvSchedule, FusedConvSchedule, schedule_conv, schedule_fused
 from .conv_grad import WeightGradSchedule, schedule_weight_grad
 from .conv_planes import FusedPlanesSchedule, schedule_fused_planes
 from .cumulative import CumulativeSchedule, schedule_cumulative
-from .loops import LoopSchedule, schedule_loops
+from .loop_kernel import LoopSchedule
+from .loops import schedule_loops
 from .matmul import DotSchedule, MatmulProblem, MatmulSchedule, Matrix, TileSchedule, schedule_matmul
 from .product import Following, ProductSchedule, product_of, schedule_product, strided_view
 from .scatter import schedule_scatter

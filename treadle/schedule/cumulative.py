@@ -9,7 +9,7 @@ from treadle.core import DType
 from treadle.ir import Graph
 from treadle.ops.cumulative import Cumulative, LinearScan
 
-from .loops import Cpu
+from .loop_kernel import Cpu
 
 COSTS = {"logaddexp": 40}  # flops of joining two values, where it is not 1
 

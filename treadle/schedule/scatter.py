@@ -26,7 +26,7 @@ from treadle.te import (
     scale,
 )
 
-from .loops import Cpu, LoopSchedule
+from .loop_kernel import Cpu, LoopSchedule
 
 
 def schedule_scatter(body: Graph, cpu: Cpu) -> LoopSchedule:

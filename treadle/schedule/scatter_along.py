@@ -29,7 +29,7 @@ from treadle.te import (
     scale,
 )
 
-from .loops import Cpu, LoopSchedule
+from .loop_kernel import Cpu, LoopSchedule
 
 WIDTH = 4  # vectors of a tile: neighbouring lines are in the same lines of the cache, and pages
 SCALARS = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}

@@ -28,7 +28,7 @@ from treadle.te import (
     variables,
 )
 
-from .loops import Cpu, is_reduction
+from .loop_kernel import Cpu, is_reduction
 
 BLOCK = 4096  # elements of a parallel tile, about
 

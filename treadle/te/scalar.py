@@ -48,6 +48,14 @@ def _sigmoid(x: Array) -> Array:
     return np.where(np.isnan(x), x, np.where(x >= 0, positive, negative)).astype(x.dtype)
 
 
+def _floor_divide(x: Array, y: Array) -> Array:
+    """Floor(x / y), as in the array API standard: it is x / y itself where either is infinite, or y is 0."""
+    if y.dtype.kind in "iu":
+        return np.floor_divide(x, y)
+    plain: Array = np.true_divide(x, y)
+    return np.where(np.isinf(x) | np.isinf(y), plain, np.floor_divide(x, y)).astype(plain.dtype)
+
+
 def _integer_safe(function: Callable[..., Any]) -> Callable[..., Any]:
     """Integer division by zero gives 0 instead of a trap."""
 
@@ -78,7 +86,7 @@ SCALARS: dict[str, Scalar] = {
     "sub": Scalar(np.subtract, 2),
     "mul": Scalar(np.multiply, 2),
     "div": Scalar(np.true_divide, 2, cost=4),
-    "floor_div": Scalar(_integer_safe(np.floor_divide), 2, cost=6),
+    "floor_div": Scalar(_integer_safe(_floor_divide), 2, cost=6),
     "mod": Scalar(_integer_safe(np.remainder), 2, cost=8),
     "neg": Scalar(np.negative, 1),
     "abs": Scalar(np.abs, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.core import DTypeError, float32, float64, int32, promote
+from treadle.core import ConfigError, DTypeError, float32, float64, int32, promote
 from treadle.ops import Gcd
 
 from . import elementwise as ew
@@ -203,7 +203,7 @@ def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None, neg
 def isclose(x1: Operand, x2: Operand, /, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Return whether abs(x1 - x2) <= atol + rtol abs(x2); equal infinities are close, NaN to NaN with `equal_nan`."""
     if rtol < 0 or atol < 0:
-        raise ValueError(f"isclose: rtol is {rtol}, atol {atol}. Allowed: at least 0.")
+        raise ConfigError(f"isclose: rtol is {rtol}, atol {atol}. Allowed: at least 0.")
     nodes, tensors, dtype = meet("isclose", x1, x2)
     a, b = (made(n, *tensors) for n in nodes)
     near = ew.equal(a, b)

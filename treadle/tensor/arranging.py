@@ -151,9 +151,18 @@ def trace(x: Operand) -> Tensor:
 
 
 @either_word
-def repeat_interleave(x: Operand, repeats: Operand | Sequence[int], axis: int | None = None) -> Tensor:
-    """Return x with every element repeated along an axis: PyTorch's name of `repeat`."""
-    return repeat(x, repeats, axis=axis)
+def repeat_interleave(
+    x: Operand, repeats: Operand | Sequence[int], axis: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Return x with every element repeated along an axis: PyTorch's name of `repeat`.
+
+    `output_size` is the sum of all repeats. It is not needed, as their values are known; another one is an error.
+    """
+    result = repeat(x, repeats, axis=axis)
+    size = result.shape[0 if axis is None else axis]
+    if output_size not in (None, size):
+        raise ShapeError(f"repeat_interleave: output_size is {output_size}, and the repeats make {size}. Leave it out.")
+    return result
 
 
 def unfold(x: Operand, dimension: int, size: int, step: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle.core import (
+    ConfigError,
     DType,
     DTypeError,
     ShapeError,
@@ -36,7 +37,7 @@ DEVICES = (None, "cpu")
 def check_device(what: str, device: object) -> None:
     """Raise unless the device is the one there is."""
     if device is not None and str(device) not in DEVICES:
-        raise ValueError(f"{what}: there is no device {device!r}. Allowed: 'cpu'.")
+        raise ConfigError(f"{what}: there is no device {device!r}. Allowed: 'cpu'.")
 
 
 def of_array(array: np.ndarray[Any, Any]) -> Tensor:
@@ -96,7 +97,7 @@ def _array(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[Any, 
     target = array.dtype if dtype is None else dtype.numpy
     if copy is False:
         if array.dtype != target or not array.dtype.isnative or not array.flags.c_contiguous:
-            raise ValueError(
+            raise ConfigError(
                 f"asarray: copy=False, but {array.dtype} data of shape {list(array.shape)} "
                 f"{'must be converted to ' + str(target) if array.dtype != target else 'is not C-contiguous'}. Leave "
                 "copy out."
@@ -123,7 +124,7 @@ def _from_dlpack(obj: Any) -> np.ndarray[Any, Any]:
 def _of_numbers(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[Any, Any]:
     """Return the array of nested sequences of Python numbers; floats are float32."""
     if copy is False:
-        raise ValueError("asarray: copy=False, but Python numbers have no memory to share. Leave copy out.")
+        raise ConfigError("asarray: copy=False, but Python numbers have no memory to share. Leave copy out.")
     try:
         array = np.asarray(obj)
     except ValueError as error:
@@ -176,7 +177,7 @@ def from_dlpack(x: Any, /, *, device: object | None = None, copy: bool | None = 
     from_numpy(array.dtype)
     if copy or not array.flags.c_contiguous:
         if copy is False:
-            raise ValueError("from_dlpack: copy=False, but the data is not C-contiguous. Leave copy out.")
+            raise ConfigError("from_dlpack: copy=False, but the data is not C-contiguous. Leave copy out.")
         return of_array(realize.aligned_copy(array))
     return of_array(array)
 
@@ -284,7 +285,7 @@ def arange(
     if not all(math.isfinite(v) for v in (first, last, step)):
         raise ShapeError(f"arange: from {first} to {last} by {step} has no end. Give finite numbers.")
     if step == 0:
-        raise ValueError("arange: step 0 never arrives. Give a positive or negative step.")
+        raise ConfigError("arange: step 0 never arrives. Give a positive or negative step.")
     whole = all(isinstance(v, int | np.integer) for v in (first, last, step))
     wanted = (int64 if whole else float32) if dtype is None else as_dtype(dtype)
     size = max(math.ceil((last - first) / step), 0)
@@ -368,7 +369,7 @@ def eye(
 def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:
     """Return the coordinates of a grid, one tensor per axis vector (or number); "xy" exchanges the first two axes."""
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"meshgrid: indexing {indexing!r} is unknown. Allowed: 'xy' and 'ij'.")
+        raise ConfigError(f"meshgrid: indexing {indexing!r} is unknown. Allowed: 'xy' and 'ij'.")
     tensors = [as_tensor("meshgrid", x) for x in arrays]
     for t in tensors:
         if t.ndim > 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from treadle.core import ShapeError, broadcast_shapes
+from treadle.core import ConfigError, ShapeError, broadcast_shapes
 
 from . import elementwise as ew
 from . import manipulation as shapes
@@ -44,9 +44,9 @@ def cdist(x1: Operand, x2: Operand, p: float = 2.0, compute_mode: str = MODES[0]
             f"cdist: {a.node.type!r} and {b.node.type!r} do not fit. They are [..., P, M] and [..., R, M] with one M."
         )
     if not p >= 0:
-        raise ValueError(f"cdist: p {p} is not the order of a norm. Allowed: 0 to inf.")
+        raise ConfigError(f"cdist: p {p} is not the order of a norm. Allowed: 0 to inf.")
     if compute_mode not in MODES:
-        raise ValueError(f"cdist: compute_mode {compute_mode!r} is unknown. Allowed: {', '.join(MODES)}.")
+        raise ConfigError(f"cdist: compute_mode {compute_mode!r} is unknown. Allowed: {', '.join(MODES)}.")
     broadcast_shapes("cdist", a.shape[:-2], b.shape[:-2])
     many = compute_mode == MODES[0] and max(a.shape[-2], b.shape[-2]) > MANY
     if p == 2 and (many or compute_mode == MODES[1]):
@@ -70,7 +70,7 @@ def pdist(input: Operand, p: float = 2.0) -> Tensor:
     if x.ndim != 2:
         raise ShapeError(f"pdist: takes a matrix, got {x.node.type!r}. Use cdist() for batches.")
     if not p >= 0:
-        raise ValueError(f"pdist: p {p} is not the order of a norm. Allowed: 0 to inf.")
+        raise ConfigError(f"pdist: p {p} is not the order of a norm. Allowed: 0 to inf.")
     rows = x.shape[0]
     every = shapes.reshape(cdist(x, x, p, MODES[2]), (rows * rows,))
     if rows < 2:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from treadle.core import DTypeError, ShapeError, bool_
+from treadle.core import ConfigError, DTypeError, ShapeError, bool_
 
 from . import elementwise as ew
 from . import manipulation as shapes
@@ -104,7 +104,7 @@ def _subscript(equation: str, part: str) -> Subscript:
     head, dots, tail = part.partition(DOTS)
     for letter in (*head, *tail):
         if letter not in LETTERS:
-            raise ValueError(
+            raise ConfigError(
                 f"einsum: {letter!r} in {equation!r} is not a label. Allowed: letters, one '...' per operand, ',' and "
                 "one '->'."
             )
@@ -118,7 +118,7 @@ def _read_lists(operands: Sequence[Any]) -> tuple[list[Subscript], Subscript | N
         raise ShapeError("einsum: without an equation, every tensor is followed by a list of labels, such as [0, 1].")
     for label in itertools.chain(*pairs[1::2], last or ()):
         if label is not Ellipsis and (not hasattr(label, "__index__") or not 0 <= label < len(LETTERS)):
-            raise ValueError(f"einsum: {label!r} is not a label. Allowed: 0 to {len(LETTERS) - 1} and Ellipsis.")
+            raise ConfigError(f"einsum: {label!r} is not a label. Allowed: 0 to {len(LETTERS) - 1} and Ellipsis.")
     return [tuple(labels) for labels in pairs[1::2]], None if last is None else tuple(last), list(pairs[::2])
 
 
@@ -127,7 +127,7 @@ def _labels(number: int, term: Subscript, tensor: Tensor) -> Labels:
     named = len(term) - (Ellipsis in term)
     further = tensor.ndim - named
     if term.count(Ellipsis) > 1:
-        raise ValueError(f"einsum: operand {number} has {term.count(Ellipsis)} ellipses. Allowed: one.")
+        raise ConfigError(f"einsum: operand {number} has {term.count(Ellipsis)} ellipses. Allowed: one.")
     if further < 0 or (further and Ellipsis not in term):
         raise ShapeError(
             f"einsum: operand {number} is {tensor.node.type!r}, which has {tensor.ndim} axes; its labels "
@@ -155,7 +155,8 @@ def _output(inputs: Sequence[Labels], given: Subscript | None) -> Labels:
     for label in found:
         if label not in used or found.count(label) > 1:
             problem = "is in no operand" if label not in used else "stands in the result twice"
-            raise ValueError(f"einsum: label {LETTERS[label]!r} {problem}. Allowed: labels of the operands, each once.")
+            name = LETTERS[label]
+            raise ConfigError(f"einsum: label {name!r} {problem}. Allowed: labels of the operands, each once.")
     return tuple(found)
 
 

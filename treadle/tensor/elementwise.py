@@ -6,7 +6,7 @@ import builtins
 import math
 from typing import TYPE_CHECKING
 
-from treadle.core import DType, DTypeError, bool_, float32, uint8
+from treadle.core import ConfigError, DType, DTypeError, bool_, float32, uint8
 from treadle.ir import Node, Op, constant
 
 from .promotion import Operand, as_tensor, cast, integer_range, meet
@@ -87,13 +87,31 @@ def multiply(x1: Operand, x2: Operand, /) -> Tensor:
     return _binary("multiply", x1, x2)
 
 
-def divide(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 / x2; integers divide as float32."""
-    return float_binary("divide", x1, x2)
+def divide(x1: Operand, x2: Operand, /, *, rounding_mode: str | None = None) -> Tensor:
+    """Return x1 / x2; integers divide as float32.
+
+    `rounding_mode` is PyTorch's: "floor" is floor_divide, "trunc" rounds towards 0; of integers both are integers.
+    """
+    if rounding_mode is None:
+        return float_binary("divide", x1, x2)
+    if rounding_mode == "floor":
+        return floor_divide(x1, x2)
+    if rounding_mode != "trunc":
+        raise ConfigError(f"divide: rounding_mode is {rounding_mode!r}. Allowed: None, 'floor', 'trunc'.")
+    nodes, tensors, dtype = meet("divide", x1, x2)
+    a, b = (made(n, *tensors) for n in nodes)
+    if dtype.is_float:
+        return trunc(divide(a, b))
+    low, rest = floor_divide(a, b), remainder(a, b)
+    return where(logical_and(not_equal(rest, 0), not_equal(less(a, 0), less(b, 0))), add(low, 1), low)
 
 
 def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 / x2 rounded down; an integer divided by zero gives 0."""
+    """Return floor(x1 / x2); an integer divided by zero gives 0.
+
+    Infinite operands are as in the array API standard: inf // 2 is inf and 1 // -inf is -0.0. NumPy and PyTorch, which
+    go by the remainder, give nan and -1 for them.
+    """
     return _binary("floor_divide", x1, x2)
 
 

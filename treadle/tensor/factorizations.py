@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle import ops
-from treadle.core import DTypeError, ShapeError, TraceError, broadcast_shapes
+from treadle.core import ConfigError, DTypeError, ShapeError, TraceError, broadcast_shapes
 from treadle.ir import results
 
 from . import manipulation as shapes
@@ -120,7 +120,7 @@ def eigvalsh(x: Operand, /, UPLO: str = "L") -> Tensor:
 
 def _triangle(what: str, x: Operand, uplo: str) -> Tensor:
     if uplo not in ("L", "U"):
-        raise ValueError(f"{what}: UPLO {uplo!r} is unknown. Allowed: 'L' and 'U'.")
+        raise ConfigError(f"{what}: UPLO {uplo!r} is unknown. Allowed: 'L' and 'U'.")
     a = as_tensor(what, x)
     return a if uplo == "L" else shapes.swapaxes(_matrices(what, a), -1, -2)
 
@@ -143,7 +143,7 @@ def qr(x: Operand, /, *, mode: str = "reduced") -> QRResult:
     K is min(M, N); with mode "complete", M. The gradient needs the first min(M, N) columns of x to be independent.
     """
     if mode not in ("reduced", "complete"):
-        raise ValueError(f"qr: mode {mode!r} is unknown. Allowed: 'reduced' and 'complete'.")
+        raise ConfigError(f"qr: mode {mode!r} is unknown. Allowed: 'reduced' and 'complete'.")
     return QRResult(*_apply(ops.QR(mode == "complete"), as_tensor("qr", x)))
 
 
@@ -240,7 +240,7 @@ def lstsq(A: Operand, B: Operand, /, rcond: float | None = None, *, driver: str 
         driver: PyTorch's; LAPACK's gelsd is always used.
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
-        raise ValueError(f"lstsq: driver {driver!r} is unknown. Allowed: None, which chooses gelsd.")
+        raise ConfigError(f"lstsq: driver {driver!r} is unknown. Allowed: None, which chooses gelsd.")
     a, b = _met("lstsq", A, B)
     vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
     if vector:

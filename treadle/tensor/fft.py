@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from treadle.core import DTypeError, as_dtype, float32, normalize_axes
+from treadle.core import ConfigError, DTypeError, as_dtype, float32, normalize_axes
 
 from . import elementwise as ew
 from . import manipulation as shapes
 from .creation import arange
+from .keywords import either_word
 from .promotion import Operand, as_tensor
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def rfftfreq(n: int, /, *, d: float = 1.0, dtype: object | None = None, device: 
 
 def _check_count(what: str, n: int) -> None:
     if n < 1:
-        raise ValueError(f"{what}: {n} samples. Give at least 1.")
+        raise ConfigError(f"{what}: {n} samples. Give at least 1.")
 
 
 def _frequencies(what: str, places: Tensor, n: int, d: float, dtype: object | None) -> Tensor:
@@ -51,16 +52,18 @@ def _frequencies(what: str, places: Tensor, n: int, d: float, dtype: object | No
     if not wanted.is_float:
         raise DTypeError(f"{what}: dtype {wanted.name} is not floating point. Allowed: floats.")
     if d == 0:
-        raise ValueError(f"{what}: the distance between samples is 0. Give another.")
+        raise ConfigError(f"{what}: the distance between samples is 0. Give another.")
     wide = ew.multiply(places.astype("float64"), 1.0 / (n * d))
     return wide.astype(wanted)
 
 
+@either_word
 def fftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
     """Return x with its halves along axes (all when None) exchanged, so that frequency 0 stands in the middle."""
     return _shifted("fftshift", x, axes, lambda n: n // 2)
 
 
+@either_word
 def ifftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
     """Return x with `fftshift` undone."""
     return _shifted("ifftshift", x, axes, lambda n: -(n // 2))

@@ -89,7 +89,8 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     if tensor.ndim < 2 or tensor.shape[-1] != tensor.shape[-2]:
         raise ShapeError(f"matrix_power: takes square matrices, got {tensor.node.type!r}.")
     if n == 0:
-        return shapes.broadcast_to(eye(tensor.shape[-1], dtype=tensor.dtype), tensor.shape)
+        one = shapes.broadcast_to(eye(tensor.shape[-1], dtype=tensor.dtype), tensor.shape)
+        return ew.where(True, one, tensor)  # which has a gradient: 0
     base, left = (inv(tensor), -n) if n < 0 else (tensor, n)
     result: Tensor | None = None
     while left:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from treadle.core import DType, ShapeError, as_dtype, float32, normalize_axes, normalize_axis
+from treadle.core import ConfigError, DType, ShapeError, as_dtype, float32, normalize_axes, normalize_axis
 
 from . import elementwise as ew
 from . import manipulation as shapes
@@ -32,7 +32,7 @@ def vector_norm(x: Operand, /, *, axis: Axis = None, keepdims: bool = False, ord
     require_float("vector_norm", tensor.dtype)
     axes = normalize_axes("vector_norm", axis, tensor.ndim)
     if isinstance(ord, str) or math.isnan(ord):
-        raise ValueError(f"vector_norm: ord {ord!r} is not the order of a vector norm. Allowed: numbers and inf.")
+        raise ConfigError(f"vector_norm: ord {ord!r} is not the order of a vector norm. Allowed: numbers and inf.")
     if not tensor.ndim:  # a number is a vector of one element
         return shapes.reshape(vector_norm(shapes.reshape(tensor, (1,)), ord=ord), ())
     if axes == () and axis is not None:
@@ -45,7 +45,8 @@ def _folded(x: Tensor, axes: Sequence[int], ord: float, keepdims: bool) -> Tenso
         fold = reductions.max if ord > 0 else reductions.min
         return fold(ew.abs(x), axis=axes, keepdims=keepdims)
     if ord == 0:
-        return reductions.sum(ew.not_equal(x, 0), axis=axes, dtype=x.dtype, keepdims=keepdims)
+        # The slope of the magnitude at 0 is 0, as those of the ones.
+        return reductions.sum(ew.where(ew.equal(x, 0), ew.abs(x), 1), axis=axes, keepdims=keepdims)
     wide = x.astype(_wide(x.dtype))
     if ord == 1:
         return reductions.sum(ew.abs(wide), axis=axes, keepdims=keepdims)
@@ -103,7 +104,7 @@ def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: Order = "fro") ->
         else:
             found = reductions.max(sums, axis=other) if ord > 0 else reductions.min(sums, axis=other)
     else:
-        raise ValueError(f"matrix_norm: ord {ord!r} is unknown. Allowed: 'fro', 'nuc', inf, -inf, 1, -1, 2, -2.")
+        raise ConfigError(f"matrix_norm: ord {ord!r} is unknown. Allowed: 'fro', 'nuc', inf, -inf, 1, -1, 2, -2.")
     return shapes.expand_dims(found, (-2, -1)) if keepdims else found
 
 
@@ -140,7 +141,7 @@ def norm(
     axes = [normalize_axis("norm", a, x.ndim) for a in given]
     if len(axes) == 1:
         if isinstance(ord, str):
-            raise ValueError(f"norm: ord {ord!r} is a norm of matrices. Give two axes, or a number.")
+            raise ConfigError(f"norm: ord {ord!r} is a norm of matrices. Give two axes, or a number.")
         return vector_norm(x, axis=axes[0], keepdims=keepdim, ord=ord)
     if len(axes) != 2 or axes[0] == axes[1]:
         raise ShapeError(f"norm: dim {dim} with ord {ord!r}. Allowed: one axis, or two different ones.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from treadle.core import (
     BY_NAME,
+    ConfigError,
     DType,
     DTypeError,
     ShapeError,
@@ -68,7 +69,8 @@ class Operators(OrderMethods):
     if not TYPE_CHECKING:  # a type checker is to go on reporting names that do not exist
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{method_hint(name)}")
+            owner = type(self)
+            raise AttributeError(f"{owner.__name__!r} object has no attribute {name!r}{method_hint(name, owner)}")
 
     # --- what it is ---
 
@@ -165,7 +167,7 @@ class Operators(OrderMethods):
         array = self.numpy()
         if dtype is not None and np.dtype(dtype) != array.dtype:
             if copy is False:
-                raise ValueError(f"numpy: {self.dtype.name} cannot be seen as {dtype} without a copy. Leave copy out.")
+                raise ConfigError(f"numpy: {self.dtype.name} cannot be seen as {dtype} without a copy. Leave copy out.")
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -199,7 +201,7 @@ class Operators(OrderMethods):
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         if api_version is not None and api_version not in API_VERSIONS:
-            raise ValueError(
+            raise ConfigError(
                 f"__array_namespace__: version {api_version!r} is unknown. Allowed: {', '.join(API_VERSIONS)}."
             )
         return Namespace.module

@@ -6,9 +6,34 @@ FUNCTIONS = {
     "as_tensor": "td.asarray",
     "rand": "td.random.rand",
     "randn": "td.random.randn",
-    "randint": "td.random.randint",
+    "randint": "td.random.randint(low, high, shape)",
     "randperm": "td.random.randperm",
-    "multinomial": "td.random.categorical",
+    "rand_like": "td.random.rand(*x.shape, dtype=x.dtype)",
+    "randn_like": "td.random.randn(*x.shape, dtype=x.dtype)",
+    "randint_like": "td.random.randint(low, high, x.shape)",
+    "multinomial": "td.random.categorical(td.log(probabilities))",
+    "poisson": "td.asarray(numpy.random.default_rng().poisson(rates))",
+    "seed": "td.manual_seed(number)",
+    "initial_seed": "td.manual_seed(number)",
+    "Generator": "td.random.Generator",
+    "concatenate": "td.concat",
+    "unflatten": "x.unflatten(dim, sizes)",
+    "clone": "x.clone()",
+    "detach": "x.detach()",
+    "t": "x.T",
+    "is_tensor": "isinstance(x, td.Tensor)",
+    "is_floating_point": "td.isdtype(x.dtype, 'real floating')",
+    "promote_types": "td.result_type",
+    "broadcast_shapes": "numpy.broadcast_shapes",
+    "FloatTensor": "td.asarray(x, dtype=td.float32)",
+    "DoubleTensor": "td.asarray(x, dtype=td.float64)",
+    "LongTensor": "td.asarray(x, dtype=td.int64)",
+    "IntTensor": "td.asarray(x, dtype=td.int32)",
+    "BoolTensor": "td.asarray(x, dtype=td.bool)",
+    "dtype": "td.DType",
+    "Size": "tuple: x.shape is one",
+    "get_default_dtype": "always td.float32",
+    "set_default_dtype": "always td.float32; pass dtype=..., or convert a model by model.to(dtype)",
     "float": "td.float32",
     "double": "td.float64",
     "half": "td.float16",
@@ -67,7 +92,7 @@ FUNCTIONS = {
     "sgn": "td.sign",
     "rsub": "td.subtract",
     "broadcast_tensors": "td.broadcast_arrays",
-    "normal": "td.random.normal",
+    "normal": "td.random.normal(shape, mean, std)",
     "bernoulli": "td.random.bernoulli",
     "numel": "x.size",
     "from_file": "td.asarray(numpy.memmap(...))",
@@ -78,7 +103,45 @@ FUNCTIONS = {
     "autograd": "td.grad, td.vjp and backward()",
     "utils": "td.data for loaders, td.nn.utils for clipping",
     **dict.fromkeys(("complex64", "complex128"), "out of scope: numbers are real"),
-    "device": "not needed: everything is on the CPU",
+    **dict.fromkeys(("is_complex", "view_as_real", "view_as_complex", "polar"), "out of scope: numbers are real"),
+    **dict.fromkeys(("device", "cuda", "mps", "set_default_device"), "not needed: everything is on the CPU"),
+    **dict.fromkeys(("autocast", "amp"), "model.to(td.bfloat16) and x.to(td.bfloat16); no scaler is needed then"),
+    "as_strided": "x.unfold, td.reshape and indexing: tensors have no strides",
+    "get_num_threads": "td.config.threads",
+    "set_float32_matmul_precision": "not needed: products of float32 are computed in float32",
+    "func": "td.grad, td.vjp, td.jvp and td.nn.utils.stateless.functional_call",
+    "distributions": "td.random for draws, td.nn.functional.gaussian_nll_loss and its kin for likelihoods",
+    "profiler": "td.compile(function).explain(...)",
+    **{
+        name: f"td.nn.functional.{name}"
+        for name in (
+            *(
+                "dropout",
+                "layer_norm",
+                "batch_norm",
+                "group_norm",
+                "instance_norm",
+                "rms_norm",
+                "embedding",
+                "bilinear",
+            ),
+            *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+            *("avg_pool1d", "max_pool1d", "max_pool2d", "adaptive_avg_pool1d", "pixel_shuffle", "cosine_similarity"),
+            *(
+                "pairwise_distance",
+                "gelu",
+                "softplus",
+                "prelu",
+                "selu",
+                "celu",
+                "elu",
+                "leaky_relu",
+                "silu",
+                "threshold",
+            ),
+            *("cross_entropy", "mse_loss", "ctc_loss", "linear", "normalize", "interpolate"),
+        )
+    },
 }
 
 METHODS = {
@@ -89,7 +152,35 @@ METHODS = {
     "bmm": "x @ y",
     "dot": "x @ y",
     "type": ".astype(dtype)",
+    "byte": ".astype(td.uint8)",
+    "char": ".astype(td.int8)",
+    "short": ".astype(td.int16)",
     "repeat": "td.tile(x, repeats)",
+    "amax": "x.max(axis=axis)",
+    "amin": "x.min(axis=axis)",
+    "det": "td.linalg.det(x)",
+    "inverse": "td.linalg.inv(x)",
+    "equal": "td.all(x == y), for tensors of one shape",
+    "mv": "x @ y",
+    "gelu": "nn.functional.gelu(x)",
+    "bernoulli": "td.random.bernoulli(x)",
+    "multinomial": "td.random.categorical(td.log(x))",
+    "ndimension": ".ndim",
+    "is_floating_point": "td.isdtype(x.dtype, 'real floating')",
+    "bitwise_and": "x & y",
+    "bitwise_or": "x | y",
+    "bitwise_xor": "x ^ y",
+    "bitwise_not": "~x",
+    "heaviside": "td.heaviside(x, y)",
+    "H": ".T",
+    "mH": ".mT",
+    "reshape_as": ".reshape(y.shape)",
+    "new_empty": "td.empty(shape, dtype=x.dtype)",
+    "new_tensor": "td.asarray(value, dtype=x.dtype)",
+    "zero_grad": "optimizer.zero_grad(), or .grad = None of a parameter",
+    **dict.fromkeys(("is_cuda", "pin_memory", "share_memory_"), "not needed: everything is on the CPU"),
+    **dict.fromkeys(("is_sparse", "to_dense", "layout"), "not needed: every tensor is dense"),
+    **dict.fromkeys(("real", "imag"), "out of scope: numbers are real"),
     "cuda": "not needed: everything is on the CPU",
     "normal_": "nn.init.normal_(parameter)",
     "uniform_": "nn.init.uniform_(parameter)",
@@ -122,6 +213,14 @@ METHODS = {
     "grad_fn": "td.grad of a function; .requires_grad says whether there is a gradient",
 }
 
+IN_PLACE = {  # those whose name without "_" is no function of the tensor alone
+    "copy_": "y",
+    "fill_": "td.full_like(x, value)",
+    "zero_": "td.zeros_like(x)",
+    "random_": "td.random.randint(low, high, x.shape)",
+    "bernoulli_": "td.random.bernoulli(value, x.shape)",
+}
+
 
 def function_hint(name: str) -> str:
     """Return what to say after 'has no attribute `name`' of the module."""
@@ -140,10 +239,19 @@ def module_hint(name: str) -> str:
     return f". PyTorch's {name} is here: {MODULES[name]}" if name in MODULES else ""
 
 
-def method_hint(name: str) -> str:
-    """Return what to say after 'has no attribute `name`' of a tensor."""
+def method_hint(name: str, owner: type) -> str:
+    """Return what to say after 'has no attribute `name`' of a tensor, of whose class `owner` the other names are."""
     if name in METHODS:
         return f". PyTorch's {name} is here: {METHODS[name]}"
     if name.endswith("_") and not name.startswith("_"):
-        return f". Tensors do not change: use x = x.{name[:-1]}(...), or x = x.at[index].set(value)"
+        return f". Tensors do not change: use {_new_value(name, owner)}x = x.at[index].set(value)"
     return ""
+
+
+def _new_value(name: str, owner: type) -> str:
+    """Return an assignment that takes the place of a method that changes its tensor, if there is one."""
+    plain = name[:-1]
+    value = IN_PLACE.get(name) or METHODS.get(plain) or (f".{plain}(...)" if hasattr(owner, plain) else "")
+    if not value or value.startswith(("not needed", "out of scope")):
+        return ""
+    return f"x = {'x' if value.startswith('.') else ''}{value}, or "

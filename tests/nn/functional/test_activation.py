@@ -53,6 +53,13 @@ def test_float64(case):
     agree(lambda x: getattr(F, name)(x, *args), theirs(name, *args), x, rtol=rtol, atol=rtol / 10)
 
 
+@pytest.mark.parametrize("name", ["hardswish", "softshrink", "hardshrink", "leaky_relu"])
+def test_zeros_have_pytorchs_sign(name):
+    x = np.array([0.0, -0.0, 0.25, -0.25, -3, -5, 3], np.float32)
+    want = theirs(name)(torch.tensor(x)).numpy()
+    np.testing.assert_array_equal(np.signbit(getattr(F, name)(td.asarray(x)).numpy()), np.signbit(want))
+
+
 @pytest.mark.parametrize("name", ["relu", "elu", "hardswish", "softshrink", "mish"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_shapes(name, shape):

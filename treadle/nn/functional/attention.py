@@ -51,7 +51,7 @@ def scaled_dot_product_attention(
     what = "scaled_dot_product_attention"
     q, k, v = (as_tensor(what, x) for x in (query, key, value))
     if enable_gqa:
-        k, v = _shared_heads(what, q, k), _shared_heads(what, q, v)
+        k, v = shared_heads(what, q, k), shared_heads(what, q, v)
     nodes, (q, k, v), _ = meet(what, q, k, v)
     if min(t.ndim for t in (q, k, v)) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
@@ -72,11 +72,15 @@ def scaled_dot_product_attention(
     if attn_mask is None:
         weights = attention_weights(q, k, scale=factor)
     else:
-        # A row that may look nowhere gets zeros, not 0/0; its scores are replaced as well, for the gradient's sake.
-        nowhere = _sees_nothing(as_tensor(what, attn_mask))
-        scores = where(nowhere, 0.0, masked_scores((q @ k.mT) * factor, attn_mask))
-        weights = where(nowhere, 0.0, softmax(scores, -1))
+        weights = masked_weights(q, k, as_tensor(what, attn_mask), factor)
     return dropout(weights, dropout_p, generator=generator) @ v
+
+
+def masked_weights(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Return softmax(scale * q k^T) under a mask, [..., T, S]: zeros, not 0/0, in rows that may look nowhere."""
+    nowhere = _sees_nothing(mask)
+    scores = where(nowhere, 0.0, masked_scores((q @ k.mT) * scale, mask))  # there, too: for the gradient's sake
+    return where(nowhere, 0.0, softmax(scores, -1))
 
 
 def _sees_nothing(mask: Tensor) -> Tensor:
@@ -139,7 +143,7 @@ def alibi_bias(num_heads: int, rows: int, columns: int) -> Tensor:
     return absolute(distance).astype("float32") * -slopes
 
 
-def _shared_heads(what: str, query: Tensor, x: Tensor) -> Tensor:
+def shared_heads(what: str, query: Tensor, x: Tensor) -> Tensor:
     """Return keys or values with every head repeated for its group of the query's heads."""
     if query.ndim < 3 or x.ndim < 3 or not x.shape[-3] or query.shape[-3] % x.shape[-3]:
         raise ShapeError(

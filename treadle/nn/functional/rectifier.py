@@ -41,7 +41,7 @@ def hardsigmoid(input: Operand, inplace: bool = False) -> Tensor:
 def hardswish(input: Operand, inplace: bool = False) -> Tensor:
     """Return x hardsigmoid(x) (Howard et al. 2019, arXiv:1905.02244); slope 0 at -3 and 1 at 3."""
     x = as_tensor("hardswish", input)
-    return where(x <= -3, 0.0, where(x >= 3, x, x * (x + 3) / 6))
+    return where(x <= -3, -0.0, where(x >= 3, x, x * (x + 3) / 6))
 
 
 def threshold(input: Operand, threshold: float, value: float, inplace: bool = False) -> Tensor:
