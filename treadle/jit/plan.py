@@ -238,7 +238,7 @@ class Plan:
 
     def bind_arena(self) -> object:
         """Return memory for temporaries, bound to their slots; it goes back when the caller drops it."""
-        storage = allocate(self.arena.peak)
+        storage = allocate(self.arena.peak, huge=False)
         np.add(self._arena_offsets, storage.address, out=self._temporaries)
         return storage
 

@@ -1,8 +1,10 @@
 """Blocks of memory for tensors, arenas and scratch; freed blocks are kept by size, so a repeated step maps no new page.
 
-Blocks below 16 MiB are cut from shared regions, larger ones are mapped one by one; both lie on huge pages where there
-are any. Freed blocks above 256 KiB are kept in a bounded cache, and their pages are given back to the system beyond it.
-A request that the machine cannot hold raises MemoryLimitError before the system would kill the process.
+Blocks below 16 MiB are cut from shared regions, larger ones are mapped one by one. Huge pages make a large tensor
+quicker to read, but they take long to touch first where a virtual machine has to ask its host for them. So arenas and
+regions start on small pages, and the system may join those in the background once they have been used. Freed blocks
+above 256 KiB are kept in a bounded cache, and their pages are given back to the system beyond it. A request that the
+machine cannot hold raises MemoryLimitError before the system would kill the process.
 """
 
 import ctypes
@@ -31,14 +33,20 @@ _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _STATM = Path("/proc/self/statm")
 
 
-def map_pages(nbytes: int, *, align: int = _PAGE_NBYTES) -> tuple[mmap.mmap, int]:
-    """Fresh zeroed private memory and the first address in it that is a multiple of `align`."""
+def map_pages(nbytes: int, *, align: int = _PAGE_NBYTES, huge: bool = False) -> tuple[mmap.mmap, int]:
+    """Fresh zeroed private memory, perhaps on huge pages, and the first address in it that is a multiple of `align`."""
     slack = align if align > _PAGE_NBYTES else 0
     pages = mmap.mmap(-1, nbytes + slack, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-    if slack and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+    if huge:
+        join_pages(pages)
     return pages, -(-address // align) * align
+
+
+def join_pages(pages: mmap.mmap) -> None:
+    """Let the system use huge pages: at once for what is not touched yet, in the background for what is."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
 
 
 def size_class(nbytes: int) -> int:
@@ -163,21 +171,25 @@ class Allocator:
         self._carved = 0  # bytes of small blocks, which stay
         self._pages: dict[int, mmap.mmap] = {}  # where each block of whole pages lies
         self._cached: dict[int, list[int]] = {}  # those ready for reuse, by size
+        self._apart: set[int] = set()  # those mapped on small pages and not given back yet
         self._empty: dict[int, list[int]] = {}  # those cut from a region whose pages were given back
         self._cached_nbytes = 0
         self._paged_in_use = 0
         self._peak = 0
         self.returned: deque[tuple[int, int]] = deque()
 
-    def allocate(self, nbytes: int) -> Storage:
-        """A block of at least `nbytes` bytes, 64-byte aligned, with arbitrary contents."""
+    def allocate(self, nbytes: int, *, huge: bool = True) -> Storage:
+        """A block of at least `nbytes` bytes, 64-byte aligned, with arbitrary contents.
+
+        Without `huge` a fresh large one lies on small pages until it is given back.
+        """
         home = self._classes.get(nbytes)
         if home is None:
             home = self._class_of(nbytes)
         try:
             address = home.free.pop()
         except IndexError:
-            address = self._carve(home.nbytes) if home.nbytes <= _SMALL_LIMIT else self._paged(home.nbytes)
+            address = self._carve(home.nbytes) if home.nbytes <= _SMALL_LIMIT else self._paged(home.nbytes, huge=huge)
         return Storage(address, nbytes, home)
 
     def _class_of(self, nbytes: int) -> _Class:
@@ -198,7 +210,7 @@ class Allocator:
             self._note_peak()
             return self._cut_off(nbytes, ALIGNMENT)
 
-    def _paged(self, nbytes: int) -> int:
+    def _paged(self, nbytes: int, *, huge: bool) -> int:
         with self._lock:
             self._collect()
             ready = self._cached.get(nbytes)
@@ -206,7 +218,7 @@ class Allocator:
                 address = ready.pop()
                 self._cached_nbytes -= nbytes
             elif nbytes > _CUT_LIMIT:
-                address = self._map(nbytes)
+                address = self._map(nbytes, huge=huge)
             elif self._empty.get(nbytes):
                 address = self._empty[nbytes].pop()
             else:
@@ -221,25 +233,29 @@ class Allocator:
         """The next bytes of the region; what is left of one that is too short is never touched."""
         address = -(-self._cut // align) * align
         if address + nbytes > self._cut_end:
-            region, address = self._mapped(_REGION_NBYTES)
+            if self._regions:
+                join_pages(self._regions[-1])
+            region, address = self._mapped(_REGION_NBYTES, huge=False)
             self._regions.append(region)
             self._cut_end = address + _REGION_NBYTES
         self._cut = address + nbytes
         return address
 
-    def _map(self, nbytes: int) -> int:
+    def _map(self, nbytes: int, *, huge: bool) -> int:
         if nbytes > available_nbytes() - self._promised():
             self._trim()
             available = available_nbytes() - self._promised()
             if nbytes > available:
                 raise _refusal(nbytes, max(available, 0))
-        pages, address = self._mapped(nbytes)
+        pages, address = self._mapped(nbytes, huge=huge)
         self._pages[address] = pages
+        if not huge:
+            self._apart.add(address)
         return address
 
-    def _mapped(self, nbytes: int) -> tuple[mmap.mmap, int]:
+    def _mapped(self, nbytes: int, *, huge: bool) -> tuple[mmap.mmap, int]:
         try:
-            return map_pages(nbytes, align=HUGE_PAGE_NBYTES)
+            return map_pages(nbytes, align=HUGE_PAGE_NBYTES, huge=huge)
         except (OSError, MemoryError, OverflowError, ValueError):
             raise _refusal(nbytes, available_nbytes()) from None
 
@@ -264,6 +280,9 @@ class Allocator:
         while self.returned:
             address, nbytes = self.returned.popleft()
             self._paged_in_use -= nbytes
+            if address in self._apart:
+                self._apart.remove(address)
+                join_pages(self._pages[address])
             if nbytes > limit:
                 self._release(address, nbytes)
                 continue
@@ -392,6 +411,6 @@ os.register_at_fork(
 )
 
 
-def allocate(nbytes: int) -> Storage:
+def allocate(nbytes: int, *, huge: bool = True) -> Storage:
     """A block from the process's allocator: at least `nbytes` bytes, 64-byte aligned, with arbitrary contents."""
-    return allocator.allocate(nbytes)
+    return allocator.allocate(nbytes, huge=huge)
