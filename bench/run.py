@@ -58,6 +58,7 @@ class Suite:
         return {**os.environ, "PYTHONWARNINGS": "ignore", **{name: str(folder / leaf) for name, leaf in paths.items()}}
 
     def child(self, command: list[str], environment: dict[str, str]) -> str:
+        environment = {**environment, "PYTHONDONTWRITEBYTECODE": ""}  # else each process would compile what is imported
         done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(
