@@ -31,6 +31,8 @@ from treadle.ops.base import Elementwise
 from treadle.ops.fused import Fused
 from treadle.schedule import (
     Following,
+    FusedConvSchedule,
+    FusedPlanesSchedule,
     LoopSchedule,
     TurnedSchedule,
     attention_problem,
@@ -211,27 +213,22 @@ def _matmul(body: Graph, target: Target) -> Kernel:
 
 def _conv(body: Graph, target: Target) -> Kernel:
     schedule = schedule_fused_conv(body, target)
-    return Kernel(
-        _name(body),
-        "conv",
-        f"{schedule}\n{schedule.conv!r}\n{schedule.after.buffers}",
-        partial(emit_conv, schedule),
-        schedule.after.order,
-        schedule.conv.num_tiles,
-        schedule.conv.scratch_nbytes,
-        schedule.flops,
-        schedule.nbytes,
-        _product_in_place(body, schedule.after),
-    )
+    return _convolving("conv", body, schedule, partial(emit_conv, schedule))
 
 
 def _conv_planes(body: Graph, target: Target) -> Kernel:
     schedule = schedule_fused_planes(body, target)
+    return _convolving("conv_planes", body, schedule, partial(emit_conv_planes, schedule))
+
+
+def _convolving(
+    kind: str, body: Graph, schedule: FusedConvSchedule | FusedPlanesSchedule, emit: Callable[[str], str]
+) -> Kernel:
     return Kernel(
         _name(body),
-        "conv_planes",
+        kind,
         f"{schedule}\n{schedule.conv!r}\n{schedule.after.buffers}",
-        partial(emit_conv_planes, schedule),
+        emit,
         schedule.after.order,
         schedule.conv.num_tiles,
         schedule.conv.scratch_nbytes,
