@@ -149,3 +149,13 @@ def test_folds_in_a_dtype() -> None:
     assert td.mean(x, dtype=td.float64).dtype is td.float64
     with pytest.raises(td.DTypeError, match="mean: does not take int64"):
         td.mean(x, dtype=td.int64)
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "mean", "any", "all", "argmax", "argmin"])
+def test_pytorchs_words_for_an_axis_are_taken_where_the_meaning_is_the_same(name: str) -> None:
+    x = td.asarray([[1.0, 0.0, 3.0], [4.0, 5.0, 6.0]])
+    wanted = getattr(x, name)(axis=1, keepdims=True).numpy()
+    np.testing.assert_array_equal(getattr(x, name)(dim=1, keepdim=True).numpy(), wanted)
+    np.testing.assert_array_equal(getattr(td, name)(x, dim=1, keepdim=True).numpy(), wanted)
+    with pytest.raises(TypeError, match=f"{name}: dim and axis are the same. Give one of them"):
+        getattr(x, name)(dim=1, axis=1)

@@ -26,6 +26,7 @@ from . import data_types, indexing, linalg, manipulation, realize, reductions
 from . import elementwise as ew
 from .creation import check_device
 from .indexing import At, Key
+from .keywords import either_word
 from .manipulation import Shape
 from .order_methods import OrderMethods
 from .promotion import Operand, scalar
@@ -581,10 +582,12 @@ class Operators(OrderMethods):
 
     # --- folding ---
 
+    @either_word
     def sum(self, axis: Axis = None, *, dtype: object | None = None, keepdims: builtins.bool = False) -> Tensor:
         """Return the sum along axes (all when None)."""
         return reductions.sum(self, axis=axis, dtype=dtype, keepdims=keepdims)
 
+    @either_word
     def prod(self, axis: Axis = None, *, dtype: object | None = None, keepdims: builtins.bool = False) -> Tensor:
         """Return the product along axes (all when None)."""
         return reductions.prod(self, axis=axis, dtype=dtype, keepdims=keepdims)
@@ -597,14 +600,17 @@ class Operators(OrderMethods):
         """Return the smallest element along axes (all when None)."""
         return reductions.min(self, axis=axis, keepdims=keepdims)
 
+    @either_word
     def mean(self, axis: Axis = None, *, keepdims: builtins.bool = False, dtype: object | None = None) -> Tensor:
         """Return the mean along axes (all when None)."""
         return reductions.mean(self, axis=axis, keepdims=keepdims, dtype=dtype)
 
+    @either_word
     def any(self, axis: Axis = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Return whether some element is true along axes (all when None)."""
         return reductions.any(self, axis=axis, keepdims=keepdims)
 
+    @either_word
     def all(self, axis: Axis = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Return whether every element is true along axes (all when None)."""
         return reductions.all(self, axis=axis, keepdims=keepdims)
@@ -621,10 +627,12 @@ class Operators(OrderMethods):
         """Return the standard deviation along axes (all when None)."""
         return reductions.std(self, axis=axis, correction=correction, keepdims=keepdims)
 
+    @either_word
     def argmax(self, axis: builtins.int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Return the position of the first largest element along an axis (of the flattened tensor when None)."""
         return reductions.argmax(self, axis=axis, keepdims=keepdims)
 
+    @either_word
     def argmin(self, axis: builtins.int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Return the position of the first smallest element along an axis (of the flattened tensor when None)."""
         return reductions.argmin(self, axis=axis, keepdims=keepdims)

@@ -10,6 +10,7 @@ from treadle.ir import Node, Op
 
 from . import elementwise
 from .elementwise import require_float
+from .keywords import either_word
 from .promotion import Operand, as_tensor, cast
 from .value import made, node_of
 
@@ -50,11 +51,13 @@ def _total(name: str, x: Operand, axis: Axis, dtype: object | None, keepdims: bo
     return made(_fold(name, fold, node, axis, keepdims), tensor)
 
 
+@either_word
 def sum(x: Operand, /, *, axis: Axis = None, dtype: object | None = None, keepdims: bool = False) -> Tensor:
     """Return the sum along axes (all when None); integers and bools are summed in 64 bits unless `dtype` says else."""
     return _total("sum", x, axis, dtype, keepdims)
 
 
+@either_word
 def prod(x: Operand, /, *, axis: Axis = None, dtype: object | None = None, keepdims: bool = False) -> Tensor:
     """Return the product along axes (all when None); integers and bools are multiplied in 64 bits."""
     return _total("prod", x, axis, dtype, keepdims)
@@ -88,11 +91,13 @@ def _truth(name: str, x: Operand, axis: Axis, keepdims: bool) -> Tensor:
     return made(_fold(name, name, cast(node_of(tensor), bool_), axis, keepdims), tensor)
 
 
+@either_word
 def any(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Return whether some element along axes (all when None) is true."""
     return _truth("any", x, axis, keepdims)
 
 
+@either_word
 def all(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Return whether every element along axes (all when None) is true."""
     return _truth("all", x, axis, keepdims)
@@ -126,11 +131,13 @@ def _position(name: str, x: Operand, axis: int | None, keepdims: bool) -> Tensor
     return made(result, tensor)
 
 
+@either_word
 def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the position of the first largest element along an axis (of the flattened tensor when None), as int64."""
     return _position("argmax", x, axis, keepdims)
 
 
+@either_word
 def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the position of the first smallest element along an axis (of the flattened tensor when None), as int64."""
     return _position("argmin", x, axis, keepdims)
@@ -141,6 +148,7 @@ def _as_float(tensor: Tensor) -> Node:
     return node if node.dtype.is_float else cast(node, float32)
 
 
+@either_word
 def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False, dtype: object | None = None) -> Tensor:
     """Return the mean along axes (all when None); integers and bools as float32, unless `dtype` says else."""
     tensor = as_tensor("mean", x)
